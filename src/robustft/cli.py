@@ -1,0 +1,152 @@
+"""The commands; the only file that prints or exits."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from robustft import __version__
+from robustft.data.noise import Kind, noise_file
+from robustft.errors import ConfigError, RobustFTError
+from robustft.loading import load_config, make_config
+from robustft.outputs import explain as explain_row
+from robustft.outputs import write_metrics, write_report, write_training_files
+from robustft.pipeline import denoise as denoise_file
+from robustft.run import RunDir
+from robustft.tasks import make_task
+from robustft.tasks.presets import PRESETS
+from robustft.template import config_template
+from robustft.terminal import StageProgress, show_row, show_summary
+
+app = typer.Typer(
+    name="robustft",
+    help="Find wrong responses in a training set, mend them, and prove that it helped.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file; `robustft init` writes one.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that `robustft run` has made.")]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="RUN", help="The run directory.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Take the first rows only.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", metavar="A.B=C", help="Override a key of the config.")]
+
+
+def main() -> None:
+    """Run the command line: exit 0 done, 1 failed, 2 wrong usage or config; a user's mistake is one line."""
+    try:
+        app()
+    except RobustFTError as error:
+        sys.stderr.write(f"robustft: {error}\n")
+        raise SystemExit(2 if isinstance(error, ConfigError) else 1) from None
+    except KeyboardInterrupt:
+        sys.stderr.write("robustft: interrupted; run the same command again to resume\n")
+        raise SystemExit(1) from None
+
+
+@app.command()
+def run(config: ConfigFile, out: Out, limit: Limit = None, sets: Sets = None) -> None:
+    """Do everything that the config asks for; run it again to resume."""
+    _denoise(config, out, limit, sets)
+
+
+@app.command()
+def denoise(config: ConfigFile, out: Out, limit: Limit = None, sets: Sets = None) -> None:
+    """Clean the data set: read, detect, relabel, select, export."""
+    _denoise(config, out, limit, sets)
+
+
+@app.command()
+def noise(
+    source: Annotated[Path, typer.Argument(metavar="INPUT", help="A file with right responses.")],
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The file to write; its suffix is its format.")],
+    task: Annotated[Path, typer.Option(metavar="CONFIG", help="A config whose task and data sections fit INPUT.")],
+    rate: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the rows that get a wrong response.")] = 0.3,
+    kind: Annotated[Kind, typer.Option(help="How wrong responses are drawn.")] = "symmetric",
+    seed: Annotated[int, typer.Option(help="The same seed plants the same noise.")] = 0,
+    truth_column: Annotated[str, typer.Option(metavar="NAME", help="The column that keeps the truth.")] = "truth",
+    sets: Sets = None,
+) -> None:
+    """Plant noise of a known rate in a file, and keep the truth in a column of its own."""
+    config = load_config(task, sets or (), PRESETS)
+    summary = noise_file(source, output, config, rate, kind, seed, truth_column)
+    typer.echo(f"{output}: {summary.changed} of {summary.labelled} responses are now wrong ({kind}, seed {seed})")
+
+
+@app.command()
+def explain(run_dir: RunFolder, row: Annotated[str, typer.Argument(metavar="ID", help="The row's id.")]) -> None:
+    """Show one row all the way: question, votes, neighbours, decision."""
+    opened = RunDir.existing(run_dir)
+    facts = explain_row(opened, row, make_task(opened.config().task))
+    if facts is None:
+        raise ConfigError(f"{run_dir}: no row '{row}'; decisions.parquet lists the ids")
+    show_row(facts)
+
+
+@app.command()
+def export(
+    run_dir: RunFolder,
+    formats: Annotated[list[str], typer.Option("--format", metavar="F", help="May be given several times.")],
+    preferences: Annotated[bool, typer.Option(help="Also write preference pairs.")] = False,
+) -> None:
+    """Write the training files of a finished run again, in the formats that are named."""
+    opened = RunDir.existing(run_dir)
+    tree = opened.config().model_dump(mode="json")
+    config = make_config(
+        tree | {"export": tree["export"] | {"formats": formats, "preferences": preferences}}, "--format"
+    )
+    for path in write_training_files(opened, make_task(config.task), config):
+        typer.echo(path)
+
+
+@app.command()
+def report(run_dir: RunFolder) -> None:
+    """Write metrics.json and report.html of a run again."""
+    opened = RunDir.existing(run_dir)
+    config = opened.config()
+    write_metrics(opened, make_task(config.task), config)
+    typer.echo(write_report(opened, config))
+
+
+@app.command()
+def init(
+    name: Annotated[str | None, typer.Argument(metavar="NAME", help="A preset, such as fpb.")] = None,
+    out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Unset: the screen.")] = None,
+) -> None:
+    """Write a config with every key, its default and what it means."""
+    if name is not None and name not in PRESETS:
+        raise ConfigError(f"no preset '{name}'; there are {', '.join(PRESETS)}")
+    text = config_template(name)
+    if out is None:
+        typer.echo(text, nl=False)
+    elif out.exists():
+        raise ConfigError(f"{out}: there already; choose another name")
+    else:
+        out.write_text(text, encoding="utf-8")
+        typer.echo(out)
+
+
+def _denoise(path: Path, out: Path, limit: int | None, sets: list[str] | None) -> None:
+    config = load_config(path, sets or (), PRESETS)
+    with StageProgress() as progress:
+        metrics: dict[str, Any] = asyncio.run(denoise_file(config, out, limit, progress))
+    show_summary(metrics, out)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"robustft {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass

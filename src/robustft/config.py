@@ -1,0 +1,217 @@
+"""The config: one frozen tree, a section a stage. Each key is documented under its field; unknown keys are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Positive = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """A frozen section of the config that refuses unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class TaskConfig(Section):
+    """What the responses are, and how an answer is read."""
+
+    preset: str | None = None
+    """A benchmark task whose keys are the defaults of this section and of `data`."""
+    kind: Literal["choice", "number", "short"] = "choice"
+    """choice: one of several options; number: a quantity; short: a word or a short phrase."""
+    instruction: str = ""
+    """What is asked of every row, put before the question."""
+    options: tuple[str, ...] = ()
+    """choice: the option texts, where they are the same in every row; else they come from `data.options`."""
+    tolerance: Annotated[float, Field(ge=0.0, lt=1.0)] = 1e-6
+    """number: two numbers agree when they differ by at most this share of the larger one."""
+    target: str = "{answer}"
+    """What is trained on; {answer} is the final response. The benchmark presets use 'Answer: {answer}'."""
+    reading: Literal["tolerant", "strict"] = "tolerant"
+    """How models' answers are read. strict: only the paper's `Answer: X` line; tolerant: what models really write."""
+
+
+class DataConfig(Section):
+    """Where the rows are, and which column is what."""
+
+    path: str | None = None
+    """A file (.csv .json .jsonl .parquet, each also .gz but Parquet), a folder of these, or hf://DATASET[/CONFIG][/SPLIT]."""
+    layout: Literal["auto", "columns", "alpaca", "sharegpt", "messages", "prompt-completion"] = "auto"
+    """How a row is laid out. columns: the columns named below; auto: told from the columns that are there."""
+    id: str | None = None
+    """Column of the row's id. Unset: `id` where there is one, else an id is made from the row's content."""
+    question: str = "question"
+    """Column of the question (layout columns)."""
+    response: str = "answer"
+    """Column of the given response (layout columns)."""
+    options: str | None = "options"
+    """Column of the row's options: a list, or a JSON list in text. Used where it exists."""
+    context: str | None = None
+    """Column of a passage that is put before the question."""
+    truth: str | None = None
+    """Column of the true response, for measuring only."""
+    truth_path: str | None = None
+    """A row-aligned file of the same layout whose responses are the truth, for measuring only."""
+    on_bad_row: Literal["fail", "skip"] = "fail"
+    """fail: stop at the first malformed rows and name them; skip: count them and write them to skipped.jsonl."""
+
+
+class ScriptedConfig(Section):
+    """The scripted model: simulated experts for tests, load and benchmarks. It alone may read the truth."""
+
+    mode: Literal["experts", "votes"] = "experts"
+    """experts: correlated row logits as in docs/scripted.md; votes: independent votes at the set accuracy."""
+    accuracy: Share = 0.755
+    """Expected accuracy of the direct vote."""
+    spread: Annotated[float, Field(ge=0.0)] = 1.5
+    """experts: standard deviation of the rows' difficulty."""
+    sharpness: Annotated[float, Field(gt=0.0)] = 2.0
+    """experts: factor on the logits; above 1 the model is over-confident."""
+    seed: int = 0
+    """Seed of everything it draws."""
+    delay: Annotated[float, Field(ge=0.0)] = 0.0
+    """Seconds before each answer."""
+    malformed: Share = 0.0
+    """Share of the answers that can't be read."""
+    faults: Share = 0.0
+    """Share of the calls that fail."""
+
+
+class LLMConfig(Section):
+    """The model that answers."""
+
+    backend: Literal["openai", "local", "scripted"] = "local"
+    """openai: any OpenAI-compatible endpoint; local: transformers in this process; scripted: no model at all."""
+    model: str = "smollm2"
+    """The endpoint's model name; or, for local, a hub id, a folder, a .gguf file, or smollm2."""
+    base_url: str | None = None
+    """openai: the endpoint, such as http://127.0.0.1:8000/v1. Unset: OPENAI_BASE_URL."""
+    api_key_env: str = "OPENAI_API_KEY"
+    """openai: the environment variable that holds the key; it may be unset for local servers."""
+    concurrency: Positive = 64
+    """Calls in flight at once."""
+    timeout: Annotated[float, Field(gt=0.0)] = 120.0
+    """openai: seconds for one attempt at a call."""
+    attempts: Positive = 5
+    """openai: attempts at a call before it counts as failed."""
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] = 20
+    """Alternatives asked for at each token of an answer (0: none): they give the option probabilities."""
+    token_parameter: Literal["auto", "max_tokens", "max_completion_tokens"] = "auto"
+    """openai: how the length limit is named. auto: max_tokens, and the other one where the server asks for it."""
+    extra_body: dict[str, object] = Field(default_factory=dict)
+    """openai: further keys of every request, such as chat_template_kwargs."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """local: number format. auto: bfloat16 where the processor is fast at it, else float32."""
+    device: str = "auto"
+    """local: cpu, cuda, cuda:1, mps; auto: the best there is."""
+    batch_tokens: Positive = 8192
+    """local: prompt tokens of one batch, padding included."""
+    scripted: ScriptedConfig = ScriptedConfig()
+    """scripted: the simulated experts."""
+
+
+class PaperConfig(Section):
+    """`method: paper`, RobustFT (arXiv 2412.14922)."""
+
+    variant: Literal["released", "published"] = "released"
+    """released: the authors' code; published: the paper's text. docs/paper-vs-code.md lists where they differ."""
+    neighbours: Annotated[int, Field(ge=0)] = 3
+    """k: clean rows shown as context."""
+    rounds: Positive | None = None
+    """Rounds of reason, reflect, revise. Unset: 1 (released) or 3 (published)."""
+    temperature: Annotated[float, Field(ge=0.0)] = 1.0
+    """Of every answer that is sampled."""
+    max_tokens: Positive = 512
+    """Longest answer, in tokens."""
+    answers: Literal["generated", "scored"] = "generated"
+    """How context and review answer. scored: the likeliest option's text, for models too small to follow a format."""
+
+
+class LikelihoodConfig(Section):
+    """How options' texts are scored: the likelihood expert, and `paper.answers: scored`."""
+
+    normalise: bool = False
+    """Divide a candidate's log p by its tokens, so that long options aren't at a loss."""
+    prior: Literal["none", "blank", "batch"] = "none"
+    """What is subtracted from a candidate's log p. blank: its log p without the question (one more score for every
+    set of options); batch: its mean log p over all rows with these options (no call), where options are shared."""
+
+
+class PromptsConfig(Section):
+    """Prompts of your own: the text, or file:PATH for a UTF-8 file. Each has slots in braces that must all occur."""
+
+    direct: str | None = None
+    """Slots: question, answer_form."""
+    reasoning: str | None = None
+    """Slots: question, answer_form."""
+    reflect: str | None = None
+    """Slots: answer_form. Asked in rounds after the first."""
+    likelihood: str | None = None
+    """Slots: question."""
+    agent: str | None = None
+    """Slots: question, given, answers."""
+    self_select: str | None = None
+    """Slots: question, given."""
+    context: str | None = None
+    """Slots: examples, question, answer_form (none where answers are scored)."""
+    review: str | None = None
+    """Slots: question, first, second, answer_form (none where answers are scored)."""
+
+
+ExpertName = Literal["direct", "reasoning", "likelihood", "agent"]
+Format = Literal["alpaca", "sharegpt", "messages", "prompt-completion"]
+
+
+class ExportConfig(Section):
+    """What is written for training."""
+
+    formats: tuple[Format, ...] = ("alpaca", "messages")
+    """One file a format."""
+    file_type: Literal["jsonl", "json"] = "jsonl"
+    """One row a line, or one JSON list."""
+    preferences: bool = False
+    """Also write preference pairs: the new response over the given one, for relabelled rows."""
+
+
+class Config(Section):
+    """Everything that a run needs."""
+
+    task: TaskConfig = TaskConfig()
+    """A preset's name, or the keys of the task."""
+    data: DataConfig = DataConfig()
+    """The rows."""
+    llm: LLMConfig = LLMConfig()
+    """The model."""
+    embedder: str = "minilm"
+    """minilm, tfidf, openai:MODEL, or a sentence-transformers id or folder."""
+    method: Literal["paper", "self-select", "self-label", "none"] = "paper"
+    """How noise is found and mended."""
+    experts: tuple[ExpertName, ...] = ("direct", "reasoning")
+    """Who answers each question before the given response is judged."""
+    paper: PaperConfig = PaperConfig()
+    """method: paper."""
+    likelihood: LikelihoodConfig = LikelihoodConfig()
+    """The likelihood expert."""
+    prompts: PromptsConfig = PromptsConfig()
+    """Prompts of your own."""
+    export: ExportConfig = ExportConfig()
+    """What is written for training; a list of formats is enough."""
+    ledger: Path | None = None
+    """SQLite file of every finished call. Unset: one in your cache folder."""
+    seed: int = 0
+    """Of every random choice outside the model."""
+
+    @field_validator("task", mode="before")
+    @classmethod
+    def _preset_name(cls, value: object) -> object:
+        return {"preset": value} if isinstance(value, str) else value
+
+    @field_validator("export", mode="before")
+    @classmethod
+    def _list_of_formats(cls, value: object) -> object:
+        return {"formats": value} if isinstance(value, (list, tuple)) else value

@@ -1,0 +1,1 @@
+"""Files in, files out: reading rows, planting noise, writing training sets."""

@@ -1,0 +1,220 @@
+"""Training files in the formats that LLaMA-Factory, TRL and axolotl load as they are, re-read before they count."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import yaml
+
+from robustft.config import DataConfig, ExportConfig, Format
+from robustft.data import cells
+from robustft.data.cells import RowError
+from robustft.data.files import file_rows, plain
+from robustft.data.formats import LOADER_COLUMNS, OWN_COLUMNS, Keys, Shape, axolotl_entry, keys_of, llamafactory_entry
+from robustft.data.layouts import Turns, to_turns
+from robustft.data.writing import columns_of, write_rows
+from robustft.errors import DataError
+from robustft.records import Message
+from robustft.run import write_atomically
+
+_AXOLOTL_HEAD = "# Written by robustft for axolotl. Every entry holds the same rows: keep one of them.\n"
+
+
+@dataclass(frozen=True, slots=True)
+class TrainRow:
+    """One row to train on.
+
+    `messages` are all turns before the response: at most one system turn, then user and assistant by turns, a user's
+    last. `rejected` is the response that `response` replaced, None where it replaced none. `source` is the row as it
+    came; its columns go along.
+    """
+
+    id: str
+    messages: tuple[Message, ...]
+    response: str
+    rejected: str | None
+    source: Mapping[str, Any]
+
+
+def write_exports(folder: Path, rows: Sequence[TrainRow], config: ExportConfig, name: str) -> list[Path]:
+    """Write the rows in every format that the config names, and tell the trainers of the files.
+
+    Writes `NAME_FORMAT.jsonl` (or .json), with `preferences` also `NAME_FORMAT_preferences.jsonl`; an entry for each
+    in `dataset_info.json` (LLaMA-Factory), beside the entries that are there; and `axolotl.yaml`. A row has the
+    format's keys, its id, and the columns of its source in their order. In its own format it keeps its own fields, and
+    only the response is another; a source column is renamed `source_NAME` where a trainer would take it for something
+    else. prompt-completion is plain text where the source was, else lists of messages.
+
+    Returns the files written. Raises DataError for turns that no format holds, a file that doesn't read back as what
+    was meant, and files of the same names that aren't ours.
+    """
+    for row in rows:
+        _check_row(row)
+    pairs = [row for row in rows if row.rejected is not None and row.rejected.strip() not in ("", row.response.strip())]
+    parts = [_Part(folder / f"{name}_{form}.{config.file_type}", _shape(form, rows), rows) for form in config.formats]
+    if config.preferences:
+        parts += [
+            _Part(folder / f"{name}_{form}_preferences.{config.file_type}", _shape(form, pairs, pairs=True), pairs)
+            for form in config.formats
+        ]
+    info, axolotl = folder / "dataset_info.json", folder / "axolotl.yaml"
+    texts = {info: _dataset_info(info, parts), axolotl: _axolotl(axolotl, parts)}
+    for part in parts:
+        _write_part(part)
+    for path, text in texts.items():
+        _write_text(path, text)
+    return [*(part.path for part in parts), *texts]
+
+
+def _write_text(path: Path, text: str) -> None:
+    write_atomically(path, lambda place: place.write_text(text, encoding="utf-8"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """One file of the export."""
+
+    path: Path
+    shape: Shape
+    rows: Sequence[TrainRow]
+
+
+def _check_row(row: TrainRow) -> None:
+    try:
+        plain([row.response, row.rejected, *(turn["content"] for turn in row.messages)])
+        turns = to_turns({"messages": [*row.messages]}, "messages", DataConfig())
+    except (RowError, ValueError) as error:
+        reason = error.message if isinstance(error, RowError) else str(error)
+        raise DataError(f"row '{row.id}' can't be exported: {reason}") from None
+    if turns != Turns(row.messages, None):
+        raise DataError(f"row '{row.id}' can't be exported: its turns must end with a user's, and none may be empty")
+    if not row.response.strip():
+        raise DataError(f"row '{row.id}' can't be exported: its response is empty")
+
+
+def _shape(form: Format, rows: Sequence[TrainRow], *, pairs: bool = False) -> Shape:
+    return Shape(
+        form,
+        pairs,
+        system=any(row.messages[0]["role"] == "system" for row in rows),
+        history=any(turn["role"] == "assistant" for row in rows for turn in row.messages),
+        plain=form == "prompt-completion" and bool(rows) and all(map(_asks_in_plain_text, rows)),
+    )
+
+
+def _asks_in_plain_text(row: TrainRow) -> bool:
+    return _keeps_own(row, "prompt-completion") and row.source["prompt"] == row.messages[-1]["content"]
+
+
+def _keeps_own(row: TrainRow, form: Format) -> bool:
+    """Whether the source is in this very format and asks what the row asks."""
+    try:
+        return to_turns(row.source, form, DataConfig()).messages == row.messages
+    except RowError:
+        return False
+
+
+def _file_row(row: TrainRow, shape: Shape) -> Keys:
+    """Return the row of the file: the format's keys, the id, the columns of the source."""
+    own = keys_of(shape, row.messages, row.response, row.rejected) | {"id": row.id}
+    kept = _keeps_own(row, shape.format)
+    if kept and shape.format == "alpaca":
+        own |= {"instruction": row.source["instruction"] or "", "input": row.source.get("input") or ""}
+    names: dict[str, str] = {}
+    for column in row.source:
+        if (kept and column in OWN_COLUMNS[shape.format]) or (column == "id" and _same_id(row)):
+            names |= {column: column} if column in own else {}
+        else:
+            names[column] = _free_name(column, {*own, *row.source})
+    values = {names[column]: plain(row.source[column]) for column in names} | own
+    order = [*names.values(), *own] if kept else [*own, *names.values()]
+    return {column: values[column] for column in order}
+
+
+def _same_id(row: TrainRow) -> bool:
+    try:
+        return cells.answer(row.source["id"], "id") == row.id
+    except RowError:
+        return False
+
+
+def _free_name(column: str, taken: Collection[str]) -> str:
+    if column != "id" and column not in LOADER_COLUMNS:
+        return column
+    name = f"source_{column}"
+    while name in taken:
+        name = f"source_{name}"
+    return name
+
+
+def _write_part(part: _Part) -> None:
+    """Write the file, and read it again to see that it says what was meant."""
+    meant = _one_type_a_column([_file_row(row, part.shape) for row in part.rows], part.shape)
+    write_rows(part.path, meant)
+    for row, content, found in zip_longest(part.rows, meant, file_rows(part.path)):
+        if found is None or content is None or found.problem or [*found.values.items()] != [*content.items()]:
+            number = found.number if found is not None else len(meant)
+            part.path.unlink()
+            raise DataError("doesn't read back as it was written; please report this", path=part.path, row=number)
+        if not part.shape.pairs:
+            turns = to_turns(found.values, part.shape.format, DataConfig())
+            if turns != Turns(row.messages, row.response):
+                part.path.unlink()
+                raise DataError(
+                    "doesn't read back as what was meant; please report this", path=part.path, row=found.number
+                )
+
+
+def _one_type_a_column(rows: Sequence[Keys], shape: Shape) -> Sequence[Keys]:
+    """Return the rows with JSON text in source columns of several types, which neither Arrow nor a trainer reads."""
+    mixed = {name for name in columns_of(rows) if not _is_array([row.get(name) for row in rows])}
+    mixed -= OWN_COLUMNS[shape.format]
+    if not mixed:
+        return rows
+    return [
+        {n: v if n not in mixed or v is None or isinstance(v, str) else json.dumps(v) for n, v in row.items()}
+        for row in rows
+    ]
+
+
+def _is_array(values: list[Any]) -> bool:
+    try:
+        pa.array(values)
+    except (pa.ArrowException, OverflowError):
+        return False
+    return True
+
+
+def _dataset_info(path: Path, parts: Sequence[_Part]) -> str:
+    """Return dataset_info.json with our entries in it. A file without rows has none: no loader takes it."""
+    try:
+        info = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except (OSError, ValueError):
+        info = None
+    if not isinstance(info, dict):
+        raise DataError("not a JSON object; mend it or move it away", path=path)
+    for part in parts:
+        key, file = part.path.stem, part.path.name
+        there = info.pop(key, None)
+        if there is not None and not (isinstance(there, dict) and there.get("file_name") == file):
+            raise DataError(f"the entry '{key}' is of another file; export under another name", path=path)
+        entry = llamafactory_entry(part.shape, file) if part.rows else None
+        if entry is not None:
+            info[key] = entry
+    return json.dumps(info, indent=2) + "\n"  # in ASCII: LLaMA-Factory opens it in the platform's encoding
+
+
+def _axolotl(path: Path, parts: Sequence[_Part]) -> str:
+    """Return axolotl.yaml: one entry under `datasets`, the others behind a '#', since all hold the same rows."""
+    if path.exists() and not path.read_text(encoding="utf-8").startswith(_AXOLOTL_HEAD):
+        raise DataError("was not written by robustft; move it away", path=path)
+    found = [axolotl_entry(part.shape, part.path.resolve()) for part in parts if not part.shape.pairs]
+    entries = [yaml.safe_dump([entry], sort_keys=False, allow_unicode=True) for entry in found if entry is not None]
+    commented = ["".join(f"# {line}" for line in entry.splitlines(keepends=True)) for entry in entries[1:]]
+    return _AXOLOTL_HEAD + "datasets:" + (" []\n" if not entries else "\n" + "".join([entries[0], *commented]))

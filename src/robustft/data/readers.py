@@ -1,0 +1,230 @@
+"""From the files a user has to Examples; every malformed row is named, and nothing is dropped silently."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations, islice, zip_longest
+from pathlib import Path
+from typing import Any
+
+from robustft.config import DataConfig
+from robustft.data import cells
+from robustft.data.cells import RowError
+from robustft.data.files import RawRow, file_rows, files_of
+from robustft.data.hub import PREFIX, hub_rows
+from robustft.data.layouts import Layout, Turns, detect, response_column, to_turns
+from robustft.errors import ConfigError, DataError
+from robustft.records import Example, Message
+from robustft.tasks.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class SkippedRow:
+    """A malformed row that was set aside. `row` counts the data rows of `path` from 1; `source` is what it held."""
+
+    path: str
+    row: int
+    field: str | None
+    reason: str
+    source: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Conflict:
+    """Rows that ask the same and answer differently: at least one response is wrong. `responses` belong to `ids`."""
+
+    ids: tuple[str, ...]
+    responses: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What was read: the examples in input order, the layout, the rows set aside, and the conflicts among the rest."""
+
+    examples: list[Example]
+    layout: Layout
+    skipped: list[SkippedRow]
+    conflicts: list[Conflict]
+
+
+def read(data: DataConfig, task: Task, limit: int | None = None) -> Rows:
+    """Read the rows that the config names; `limit` takes the first rows only, malformed ones included.
+
+    Raises DataError that names file and row: for a file that can't be read, a truth file that doesn't match, and (with
+    `on_bad_row: fail`) the first malformed row. Raises ConfigError where keys contradict one another.
+    """
+    if data.path is None:
+        raise ConfigError("data.path: not set; name a file, a folder or hf://DATASET")
+    if data.truth is not None and data.truth_path is not None:
+        raise ConfigError("data.truth and data.truth_path: set only one of them")
+    layout: Layout | None = None
+    ids, examples, skipped = _Ids(data.id), list[Example](), list[SkippedRow]()
+    for raw, truth in _aligned(data.path, data.truth_path, limit):
+        try:
+            _check(raw)
+            layout = layout or _detect(raw, data)
+            examples.append(_example(raw, truth, layout, data, task, ids))
+        except RowError as error:
+            place = (str(error.path), error.row or raw.number) if error.path is not None else (raw.path, raw.number)
+            skipped.append(SkippedRow(*place, error.field, error.message, raw.values))
+    if skipped and (data.on_bad_row == "fail" or not examples):
+        raise _bad_rows(skipped)
+    if layout is None:
+        raise DataError("has no rows", path=data.path)
+    return Rows(examples, layout, skipped, find_conflicts(examples, task))
+
+
+def find_conflicts(examples: Sequence[Example], task: Task) -> list[Conflict]:
+    """Find the rows that ask the same and whose responses have different values, in the order of their first rows.
+
+    The same: equal turns but for white space and case, and equal options in equal order. Unlabelled rows don't count.
+    """
+    groups: dict[object, list[tuple[str, str, str]]] = {}
+    for example in examples:
+        value = None if example.response is None else task.label(example.response, example.options)
+        if example.response is not None and value is not None:
+            asked = _asked(example.messages, example.options)
+            groups.setdefault(asked, []).append((example.id, example.response, value))
+    return [
+        Conflict(tuple(row[0] for row in group), tuple(row[1] for row in group))
+        for group in groups.values()
+        if any(not task.agree(a, b) for a, b in combinations(dict.fromkeys(row[2] for row in group), 2))
+    ]
+
+
+def stamp(data: DataConfig) -> list[str]:
+    """Return what tells whether the input has changed since: the digest of each file, or the name of a hub dataset."""
+    return [line for path in (data.path, data.truth_path) if path is not None for line in _stamps(path)]
+
+
+def _stamps(path: str) -> Iterator[str]:
+    if path.startswith(PREFIX):
+        yield path
+        return
+    for file in files_of(Path(path)):
+        with file.open("rb") as stream:
+            yield hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _raw_rows(path: str) -> Iterator[RawRow]:
+    return hub_rows(path) if path.startswith(PREFIX) else file_rows(Path(path))
+
+
+def _aligned(path: str, truth_path: str | None, limit: int | None) -> Iterator[tuple[RawRow, RawRow | None]]:
+    rows = islice(_raw_rows(path), limit)
+    if truth_path is None:
+        yield from ((row, None) for row in rows)
+        return
+    for row, truth in zip_longest(rows, islice(_raw_rows(truth_path), limit)):
+        if row is None:
+            raise DataError(f"has no such row in {path}, which is shorter", path=truth_path, row=truth.number)
+        if truth is None:
+            raise DataError(f"has no such row in {truth_path}, which is shorter", path=path, row=row.number)
+        yield row, truth
+
+
+def _check(raw: RawRow) -> None:
+    if raw.problem is not None:
+        raise RowError(raw.problem, path=raw.path, row=raw.number, field=raw.field)
+
+
+def _detect(raw: RawRow, data: DataConfig) -> Layout:
+    try:
+        return detect(raw.values, data)
+    except DataError as error:
+        raise DataError(error.message, path=raw.path) from None
+
+
+def _example(raw: RawRow, truth: RawRow | None, layout: Layout, data: DataConfig, task: Task, ids: _Ids) -> Example:
+    turns = to_turns(raw.values, layout, data)
+    options = _options(raw, data, task)
+    _check_label(turns.response, options, task, response_column(layout, data))
+    if truth is not None:
+        right = _truth_beside(truth, turns, options, layout, data, task)
+    elif data.truth is not None:
+        right = cells.answer(cells.cell(raw.values, data.truth), data.truth)
+        _check_label(right, options, task, data.truth)
+    else:
+        right = None
+    row_id = ids.take(raw, turns.messages, options)
+    return Example(row_id, turns.messages, turns.response, options, right, raw.values)
+
+
+def _options(raw: RawRow, data: DataConfig, task: Task) -> tuple[str, ...]:
+    own = cells.options(raw.values.get(data.options), data.options) if data.options else ()
+    return own or task.options
+
+
+def _truth_beside(
+    truth: RawRow, turns: Turns, options: Sequence[str], layout: Layout, data: DataConfig, task: Task
+) -> str | None:
+    """Return the response of the truth file's row, which must ask what the row asks."""
+    _check(truth)
+    try:
+        other = to_turns(truth.values, layout, data)
+        if _asked(other.messages, _options(truth, data, task)) != _asked(turns.messages, options):
+            raise DataError("asks something else than the same row of data.path", path=truth.path, row=truth.number)
+        _check_label(other.response, options, task, response_column(layout, data))
+    except RowError as error:
+        raise RowError(error.message, path=truth.path, row=truth.number, field=error.field) from None
+    return other.response
+
+
+def _check_label(response: str | None, options: Sequence[str], task: Task, column: str) -> None:
+    if response is not None and task.label(response, options) is None:
+        what = f"one of the options {', '.join(map(cells.shown, options))}" if options else "an answer"
+        raise RowError(f"{cells.shown(response)} can't be read as {what}", field=column)
+
+
+def _asked(messages: Sequence[Message], options: Sequence[str]) -> object:
+    turns = tuple((turn["role"], _normal(turn["content"])) for turn in messages)
+    return turns, tuple(map(_normal, options))
+
+
+def _normal(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _bad_rows(skipped: Sequence[SkippedRow]) -> DataError:
+    first, more = skipped[0], len(skipped) - 1
+    hint = "data.on_bad_row: skip sets such rows aside"
+    note = f"{more} more malformed; {hint}" if more else hint
+    return DataError(f"{first.reason} ({note})", path=first.path, row=first.row, field=first.field)
+
+
+@dataclass(slots=True)
+class _Ids:
+    """Gives every row its id: the one it has, or one made from what it asks, so that it survives a relabel."""
+
+    column: str | None
+    rows: dict[str, RawRow] = field(default_factory=dict)
+    made: Counter[str] = field(default_factory=Counter)
+
+    def take(self, raw: RawRow, messages: Sequence[Message], options: Sequence[str]) -> str:
+        column = self.column or "id"
+        value = cells.cell(raw.values, column) if self.column else raw.values.get(column)
+        if isinstance(value, list):
+            raise RowError(f"text or a number is expected, not {cells.shown(value)}", field=column)
+        given = cells.answer(value, column)
+        if given is None and self.column:
+            raise RowError("the id is empty", field=column)
+        if given in self.rows:
+            first = self.rows[given]
+            where = "" if first.path == raw.path else f" of {first.path}"
+            raise RowError(f"id {cells.shown(given)} is that of row {first.number}{where} already", field=column)
+        row_id = given or self._from_content(messages, options)
+        self.rows[row_id] = raw
+        return row_id
+
+    def _from_content(self, messages: Sequence[Message], options: Sequence[str]) -> str:
+        content = json.dumps([[*messages], [*options]], ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+        digest = hashlib.sha256(content.encode()).hexdigest()[:12]
+        while True:
+            self.made[digest] += 1
+            row_id = digest if self.made[digest] == 1 else f"{digest}-{self.made[digest]}"
+            if row_id not in self.rows:
+                return row_id

@@ -1,0 +1,1 @@
+"""Which rows are noisy: experts answer each question, a checker compares."""

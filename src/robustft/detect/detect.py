@@ -1,0 +1,104 @@
+"""The detect stage: every row to its experts, at once, then to the checker."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+from robustft.config import Config
+from robustft.detect.checker import AGENT, SELF_SELECT, Judge, verdict
+from robustft.detect.experts import Expert, make_experts
+from robustft.engine.local import Progress, run_all
+from robustft.errors import ModelError
+from robustft.llm import asking
+from robustft.llm.client import LLM
+from robustft.records import Answer, Example, Verdict
+from robustft.tasks.task import Task
+
+
+async def detect(
+    examples: Sequence[Example],
+    config: Config,
+    task: Task,
+    open_llm: Callable[[], Awaitable[LLM]],
+    progress: Progress,
+) -> tuple[list[Answer], list[Verdict]]:
+    """Ask the experts that the method needs about every row, and judge its given response.
+
+    A call that failed leaves an answer with finish 'error', an abstention. Raises ModelError when the model can't be
+    reached at all.
+    """
+    panel = make_panel(config, task)
+    if not panel.names:
+        return [], [verdict(example, [], task) for example in examples]
+    llm = await open_llm()
+
+    async def ask_row(example: Example) -> list[Answer]:
+        return await panel.answer(example, llm)
+
+    progress.start("detect", len(examples))
+    rows = await run_all(ask_row, examples, config.llm.concurrency, progress)
+    progress.finish()
+    answered = [
+        [asking.failed(example, name, row) for name in panel.names] if isinstance(row, ModelError) else row
+        for example, row in zip(examples, rows, strict=True)
+    ]
+    if config.likelihood.prior == "batch":
+        answered = _batch_corrected(answered, examples)
+    verdicts = [verdict(example, answers, task) for example, answers in zip(examples, answered, strict=True)]
+    return [answer for answers in answered for answer in answers], verdicts
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Who answers a row: the experts at once, then the judge, who reads what they said."""
+
+    experts: Sequence[Expert]
+    judge: Judge | None
+
+    @property
+    def names(self) -> list[str]:
+        """The names that the answers carry."""
+        return [expert.name for expert in self.experts] + ([self.judge.name] if self.judge else [])
+
+    async def answer(self, example: Example, llm: LLM) -> list[Answer]:
+        """Return everybody's answer. Raises ModelError where every call failed, or one that is fatal."""
+        answers = list(await asyncio.gather(*(_asked(e.name, example, e.answer(example, llm)) for e in self.experts)))
+        if self.judge is not None and example.response is not None:
+            answers.append(await _asked(self.judge.name, example, self.judge.answer(example, answers, llm)))
+        if answers and all(answer.finish == "error" for answer in answers):
+            raise ModelError(answers[0].text)
+        return answers
+
+
+def make_panel(config: Config, task: Task) -> Panel:
+    """Return the panel of the config's method."""
+    sampling = asking.answer_sampling(config)
+    if config.method == "none":
+        return Panel([], None)
+    if config.method == "self-select":
+        return Panel([], Judge(task, sampling, SELF_SELECT.overridden(config.prompts.self_select), "self-select"))
+    experts = make_experts(config, task)
+    if config.method == "self-label":
+        return Panel(experts[:1], None)
+    agent = Judge(task, sampling, AGENT.overridden(config.prompts.agent), "agent")
+    return Panel(experts, agent if "agent" in config.experts else None)
+
+
+async def _asked(name: str, example: Example, call: Awaitable[Answer]) -> Answer:
+    try:
+        return await call
+    except ModelError as error:
+        if error.fatal:
+            raise
+        return asking.failed(example, name, error)
+
+
+def _batch_corrected(answered: Sequence[list[Answer]], examples: Sequence[Example]) -> list[list[Answer]]:
+    """Correct the likelihood expert's answers, which takes those of all rows."""
+    rows = [(answer, example) for answers, example in zip(answered, examples, strict=True) for answer in answers]
+    likely = [(answer, example) for answer, example in rows if answer.expert == "likelihood"]
+    corrected = asking.batch_corrected([answer for answer, _ in likely], [example for _, example in likely])
+    new = {answer.id: answer for answer in corrected}
+    return [[new[a.id] if a.expert == "likelihood" else a for a in answers] for answers in answered]

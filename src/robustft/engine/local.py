@@ -1,0 +1,108 @@
+"""Rows through an async function on this machine: a bounded number at once, failures kept beside the results."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from typing import Protocol, TypeVar
+
+from robustft.errors import ModelError
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+PATIENCE = 20
+"""Failures one after another, without a success between them, after which the endpoint is taken for gone."""
+
+
+class Progress(Protocol):
+    """Where a stage says how far it is; the command line draws it."""
+
+    def start(self, stage: str, total: int) -> None:
+        """A stage begins that has `total` rows to do."""
+        ...
+
+    def advance(self) -> None:
+        """One more row is done."""
+        ...
+
+    def finish(self) -> None:
+        """The stage has ended."""
+        ...
+
+    def note(self, line: str) -> None:
+        """Something that the user should know, one line."""
+        ...
+
+
+class Silent:
+    """Progress that nobody sees."""
+
+    def start(self, stage: str, total: int) -> None:
+        """Say nothing."""
+
+    def advance(self) -> None:
+        """Say nothing."""
+
+    def finish(self) -> None:
+        """Say nothing."""
+
+    def note(self, line: str) -> None:
+        """Say nothing."""
+
+
+async def run_all(
+    fn: Callable[[Item], Awaitable[Result]],
+    items: Sequence[Item],
+    concurrency: int,
+    progress: Progress | None = None,
+) -> list[Result | ModelError]:
+    """Return fn(item) for every item, in order; an item that failed has its ModelError in its place.
+
+    At most `concurrency` items are under way. A fatal ModelError, or many failures in a row, end it at once: what
+    succeeded is in the ledger, so running again resumes.
+    """
+    results: dict[int, Result | ModelError] = {}
+    patience = _Patience(2 * concurrency + PATIENCE)
+    pending: Iterator[tuple[int, Item]] = iter(enumerate(items))
+
+    async def work() -> None:
+        for index, item in pending:
+            try:
+                results[index] = await fn(item)
+                patience.success()
+            except ModelError as error:
+                if error.fatal:
+                    raise
+                results[index] = error
+                patience.failure(error)
+            if progress is not None:
+                progress.advance()
+
+    workers = [asyncio.create_task(work()) for _ in range(min(concurrency, len(items)))]
+    try:
+        await asyncio.gather(*workers)
+    finally:
+        for worker in workers:
+            worker.cancel()
+        await asyncio.gather(*workers, return_exceptions=True)
+    return [results[index] for index in range(len(items))]
+
+
+class _Patience:
+    """Counts failures since the last success."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit, self.failures = limit, 0
+
+    def success(self) -> None:
+        self.failures = 0
+
+    def failure(self, error: ModelError) -> None:
+        self.failures += 1
+        if self.failures >= self.limit:
+            raise ModelError(
+                f"{self.failures} calls failed one after another, the last: {error}; "
+                "finished calls are in the ledger, run the same command again to resume",
+                fatal=True,
+            )

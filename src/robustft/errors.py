@@ -1,0 +1,51 @@
+"""The errors a user can meet. Each message is one line that names the culprit and the way out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+
+class RobustFTError(Exception):
+    """Base of every error this package raises on purpose; the command line prints it without a traceback."""
+
+
+class ConfigError(RobustFTError):
+    """The config, a flag or a prompt is wrong; the message names the key."""
+
+
+class DataError(RobustFTError):
+    """A file or one of its rows can't be read.
+
+    `row` counts data rows from 1 (the header of a CSV is not a row); `field` is the column.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        path: str | Path | None = None,
+        row: int | None = None,
+        field: str | None = None,
+    ) -> None:
+        self.message, self.path, self.row, self.field = message, path, row, field
+        place = ", ".join(
+            part
+            for part in (
+                str(path) if path is not None else "",
+                f"row {row}" if row is not None else "",
+                f"column '{field}'" if field is not None else "",
+            )
+            if part
+        )
+        super().__init__(f"{place}: {message}" if place else message)
+
+
+class ModelError(RobustFTError):
+    """A call to a model failed for good, after its retries.
+
+    `fatal` says that no other call can succeed either (wrong key, unknown model), so the run stops at once.
+    """
+
+    def __init__(self, message: str, *, fatal: bool = False) -> None:
+        super().__init__(message)
+        self.fatal = fatal

@@ -1,0 +1,234 @@
+"""The ledger: every finished call in one SQLite file, so that none is made, or paid for, twice."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+import threading
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from robustft.errors import ConfigError, DataError
+from robustft.llm.client import LLM, Completion, Sampling, Scores, Tag
+from robustft.llm.codec import decode_completion, decode_scores, encode, request_key
+from robustft.records import Message
+
+Value = TypeVar("Value", Completion, Scores)
+
+SCHEMA = 1
+_APPLICATION = int.from_bytes(b"RbFT", "big")
+_BUSY_SECONDS = 60.0
+
+
+class Ledger:
+    """Values by key in one SQLite file (WAL) that several processes may share.
+
+    `get` is for the event loop: one look-up by index, about 10 us. `put` returns when the value is safe from a killed
+    process; puts that arrive while a commit runs share the next one. Raises ConfigError where the file can't be used.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            self._reader = _connect(path)
+            self._writer = _connect(path)
+        except (OSError, sqlite3.Error) as error:
+            raise ConfigError(f"ledger {path}: can't be used: {error}; name another file under `ledger`") from None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
+        self._lock = threading.Lock()
+        self._group: _Group | None = None
+
+    def get(self, key: str) -> bytes | None:
+        """Return the key's value, None where there is none. Raises DataError for a damaged file."""
+        try:
+            row = self._reader.execute("SELECT value FROM calls WHERE key = ?", (key,)).fetchone()
+        except sqlite3.Error as error:
+            raise DataError(f"the ledger can't be read: {error}", path=self.path) from None
+        return None if row is None else row[0]
+
+    async def put(self, key: str, value: bytes) -> None:
+        """Store a value, over an earlier one; on return it is committed. Raises DataError (disk full)."""
+        loop = asyncio.get_running_loop()
+        done = loop.create_future()
+        with self._lock:
+            if self._group is None:
+                # the writer takes the group when it is free; until then others join
+                self._group = _Group()
+                self._thread.submit(self._commit)
+            self._group.rows.append((key, value))
+            self._group.waiting[loop].append(done)
+        await done
+
+    def close(self) -> None:
+        """Finish the commits under way and close the file."""
+        self._thread.shutdown()
+        self._reader.close()
+        self._writer.close()
+
+    def __len__(self) -> int:
+        return int(self._reader.execute("SELECT count(*) FROM calls").fetchone()[0])
+
+    def _commit(self) -> None:
+        with self._lock:
+            group, self._group = self._group, None
+        if group is None:
+            return
+        error = None
+        try:
+            self._writer.execute("BEGIN IMMEDIATE")
+            with self._writer:
+                self._writer.executemany("INSERT OR REPLACE INTO calls VALUES (?, ?)", group.rows)
+        except sqlite3.Error as failed:
+            error = DataError(f"the ledger can't be written: {failed}", path=self.path)
+        for loop, waiting in group.waiting.items():
+            with contextlib.suppress(RuntimeError):  # a loop that is closed waits for nothing
+                loop.call_soon_threadsafe(_settle, waiting, error)
+
+
+@dataclass(slots=True)
+class _Group:
+    """Puts that share a commit, and who waits for it on which event loop."""
+
+    rows: list[tuple[str, bytes]] = field(default_factory=list)
+    waiting: dict[asyncio.AbstractEventLoop, list[asyncio.Future[None]]] = field(
+        default_factory=lambda: defaultdict(list)
+    )
+
+
+def _settle(waiting: Sequence[asyncio.Future[None]], error: DataError | None) -> None:
+    for done in waiting:
+        if done.done():  # cancelled
+            continue
+        if error is None:
+            done.set_result(None)
+        else:
+            done.set_exception(error)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False)
+    try:
+        db.execute("BEGIN IMMEDIATE")  # also finds out whether the file can be written
+        with db:
+            tables = db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+            version = db.execute("PRAGMA user_version").fetchone()[0]
+            if tables and db.execute("PRAGMA application_id").fetchone()[0] != _APPLICATION:
+                raise sqlite3.DatabaseError("it is another program's database")
+            if version > SCHEMA:
+                raise sqlite3.DatabaseError(f"it is of a newer robustft (layout {version}, this one knows {SCHEMA})")
+            if not tables:
+                db.execute(f"PRAGMA application_id = {_APPLICATION}")
+                db.execute(f"PRAGMA user_version = {SCHEMA}")
+                db.execute("CREATE TABLE calls (key TEXT PRIMARY KEY, value BLOB NOT NULL)")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+@dataclass(slots=True)
+class Calls:
+    """What a stage's calls came to.
+
+    `requests` went to the model (a score is one, however many candidates it has), `cached` were answered from the
+    ledger or by an identical call in flight, `failed` are the requests that failed for good; tokens are the requests'.
+    """
+
+    requests: int = 0
+    cached: int = 0
+    failed: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+    def __add__(self, other: Calls) -> Calls:
+        mine, its = self.as_dict(), other.as_dict()
+        return Calls(**{name: mine[name] + its[name] for name in mine})
+
+    def as_dict(self) -> dict[str, int]:
+        """Return the counts by name."""
+        return asdict(self)
+
+
+class LedgeredLLM:
+    """A model whose finished calls are kept; implements `robustft.llm.client.LLM`.
+
+    `identity` is what distinguishes the model's answers from another's. Identical requests in flight share one call.
+    A failure is never kept, nor is a completion that finished with 'error'. Closes the model, not the ledger.
+    """
+
+    def __init__(self, llm: LLM, ledger: Ledger, identity: Mapping[str, object], calls: Calls) -> None:
+        self._llm, self._ledger, self._identity, self._calls = llm, ledger, dict(identity), calls
+        self._flying: dict[str, asyncio.Future[Any]] = {}
+
+    @property
+    def identity(self) -> Mapping[str, object]:
+        """What distinguishes its answers from another model's."""
+        return self._identity
+
+    async def complete(self, messages: Sequence[Message], sampling: Sampling, tag: Tag | None = None) -> Completion:
+        """Return the kept completion, or ask for it and keep it. Raises ModelError."""
+        key = request_key(self._identity, "complete", messages, sampling=sampling)
+        return await self._answer(key, decode_completion, lambda: self._llm.complete(messages, sampling, tag))
+
+    async def score(self, messages: Sequence[Message], candidates: Sequence[str], tag: Tag | None = None) -> Scores:
+        """Return the kept scores, or ask for them and keep them. Raises ModelError."""
+        key = request_key(self._identity, "score", messages, candidates=candidates)
+        return await self._answer(key, decode_scores, lambda: self._llm.score(messages, candidates, tag))
+
+    async def aclose(self) -> None:
+        """Close the model."""
+        await self._llm.aclose()
+
+    async def _answer(
+        self, key: str, decode: Callable[[bytes], Value | None], call: Callable[[], Awaitable[Value]]
+    ) -> Value:
+        stored = self._ledger.get(key)
+        value = None if stored is None else decode(stored)
+        while value is None and (flight := self._flying.get(key)) is not None:
+            await asyncio.wait((flight,))
+            # where the one who asked was cancelled, the next in line asks
+            value = None if flight.cancelled() else flight.result()
+        if value is not None:
+            self._calls.cached += 1
+            return value
+        return await self._fly(key, call)
+
+    async def _fly(self, key: str, call: Callable[[], Awaitable[Value]]) -> Value:
+        """Make the call while others with the same key wait for its outcome."""
+        flight: asyncio.Future[Value] = asyncio.get_running_loop().create_future()
+        self._flying[key] = flight
+        try:
+            value = await self._ask(call)
+            if not (isinstance(value, Completion) and value.finish == "error"):
+                await self._ledger.put(key, encode(value))
+        except Exception as error:
+            flight.set_exception(error)
+            flight.exception()  # nobody may be waiting for it
+            raise
+        else:
+            flight.set_result(value)
+            return value
+        finally:
+            flight.cancel()
+            del self._flying[key]
+
+    async def _ask(self, call: Callable[[], Awaitable[Value]]) -> Value:
+        self._calls.requests += 1
+        try:
+            value = await call()
+        except Exception:
+            self._calls.failed += 1
+            raise
+        if isinstance(value, Completion) and value.finish == "error":
+            self._calls.failed += 1
+        self._calls.prompt_tokens += value.usage.prompt_tokens
+        self._calls.completion_tokens += value.usage.completion_tokens
+        return value

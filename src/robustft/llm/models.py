@@ -1,0 +1,74 @@
+"""The run's models: opened when first asked for, with the ledger around the LLM, closed with the run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+
+from platformdirs import user_cache_path
+
+from robustft.config import Config
+from robustft.llm.client import LLM
+from robustft.llm.embedder import Embedder, open_embedder
+from robustft.llm.ledger import Calls, Ledger, LedgeredLLM
+from robustft.llm.scripted import ScriptedLLM, simulated_rows
+from robustft.records import Example
+from robustft.tasks.task import Task
+
+
+class Models:
+    """Opens the config's LLM and embedder on first use. `calls` counts what the LLM was asked.
+
+    `examples` gives the rows that the scripted model simulates; no other model sees them.
+    """
+
+    def __init__(self, config: Config, task: Task, examples: Callable[[], Sequence[Example]]) -> None:
+        self.calls = Calls()
+        self._config, self._task, self._examples = config, task, examples
+        self._llm: LLM | None = None
+        self._ledger: Ledger | None = None
+        self._embedder: Embedder | None = None
+
+    async def llm(self) -> LLM:
+        """Return the LLM, every call of which goes through the ledger. Raises RobustFTError."""
+        if self._llm is None:
+            opened = await asyncio.to_thread(_open, self._config, self._task, self._examples)
+            self._ledger = Ledger(ledger_path(self._config))
+            self._llm = LedgeredLLM(opened, self._ledger, opened.identity, self.calls)
+        return self._llm
+
+    async def embedder(self) -> Embedder:
+        """Return the embedder. Raises RobustFTError."""
+        if self._embedder is None:
+            self._embedder = await asyncio.to_thread(open_embedder, self._config.embedder, self._config.llm)
+        return self._embedder
+
+    async def __aenter__(self) -> Models:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._llm is not None:
+            await self._llm.aclose()
+        if self._ledger is not None:
+            self._ledger.close()
+
+
+def ledger_path(config: Config) -> Path:
+    """Return the config's ledger file, or the one in the user's cache folder."""
+    return config.ledger or user_cache_path("robustft") / "ledger.sqlite"
+
+
+def _open(config: Config, task: Task, examples: Callable[[], Sequence[Example]]) -> LLM:
+    if config.llm.backend == "openai":
+        from robustft.llm.openai import OpenAILLM
+
+        return OpenAILLM.open(config.llm)
+    if config.llm.backend == "local":
+        from robustft.llm.local import LocalLLM
+
+        return LocalLLM.open(config.llm)
+    return ScriptedLLM(config.llm.scripted, simulated_rows(examples(), task))

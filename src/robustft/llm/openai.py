@@ -1,0 +1,199 @@
+"""Completions, scores and embeddings from any OpenAI-compatible endpoint."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import re
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustft.config import LLMConfig
+from robustft.errors import ModelError
+from robustft.llm.client import Completion, Sampling, Scores, Tag, Usage
+from robustft.llm.dialect import Dialect
+from robustft.llm.endpoint import Endpoint, RefusedError
+from robustft.llm.pauses import Backoff
+from robustft.llm.replies import PromptToken, candidate_length, read_completion, read_prompt, read_usage, spells
+from robustft.records import Message
+
+Reply = TypeVar("Reply")
+
+_CHAT = "/chat/completions"
+_BATCH = 128
+_NO_SCORES = (
+    "the likelihood expert needs a server with prompt_logprobs (vLLM), which {url} is not; "
+    "leave 'likelihood' out of experts"
+)
+_SCORE_KEYS = re.compile(r"prompt_logprobs|continue_final_message|add_generation_prompt")
+_log = logging.getLogger(__name__)
+
+
+class OpenAILLM:
+    """A model behind an OpenAI-compatible endpoint; implements `robustft.llm.client.LLM`."""
+
+    def __init__(self, endpoint: Endpoint, config: LLMConfig) -> None:
+        self._endpoint = endpoint
+        self._model = config.model
+        self._extra = config.extra_body
+        self._dialect = Dialect.of(config)
+
+    @classmethod
+    def open(cls, config: LLMConfig, backoff: Backoff | None = None) -> OpenAILLM:
+        """Read address and key; connections are opened by the first call. Raises ConfigError."""
+        return cls(Endpoint(config, backoff), config)
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What distinguishes its answers from another model's, for the ledger's key."""
+        return {
+            "backend": "openai",
+            "base_url": self._endpoint.base_url,
+            "model": self._model,
+            "extra_body": self._extra,
+        }
+
+    async def complete(self, messages: Sequence[Message], sampling: Sampling, tag: Tag | None = None) -> Completion:
+        """Return one completion; tokens and logprobs are None where the server gives none. Raises ModelError."""
+
+        def body(dialect: Dialect) -> dict[str, Any]:
+            return {"model": self._model, "messages": messages, **dialect.ask(sampling), **self._extra}
+
+        return await self._chat(body, read_completion)
+
+    async def score(self, messages: Sequence[Message], candidates: Sequence[str], tag: Tag | None = None) -> Scores:
+        """Return log p of each candidate as the assistant's turn: one request each, all at once.
+
+        Counts the candidate's own tokens, not the end of the turn. Raises ModelError, a fatal one where the server
+        gives no prompt_logprobs.
+        """
+        if not all(candidates):
+            raise ModelError("an empty candidate has no tokens to score")
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._candidate(messages, candidate)) for candidate in candidates]
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        scored = [task.result() for task in tasks]
+        return Scores(
+            logprobs=tuple(math.fsum(token.logprob for token in tokens) for tokens, _ in scored),
+            tokens=tuple(len(tokens) for tokens, _ in scored),
+            usage=Usage(
+                sum(usage.prompt_tokens for _, usage in scored), sum(usage.completion_tokens for _, usage in scored)
+            ),
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._endpoint.aclose()
+
+    async def _chat(self, body: Callable[[Dialect], dict[str, Any]], read: Callable[[Any], Reply]) -> Reply:
+        """Ask; where a parameter is refused ask again without, and keep to that for good if it helped."""
+        dialect = known = self._dialect
+        while True:
+            try:
+                reply = await self._endpoint.post(_CHAT, body(dialect), read)
+            except RefusedError as refusal:
+                learned = dialect.learn(refusal.said)
+                if learned is None:
+                    raise
+                dialect = learned
+                continue
+            if dialect is not known and dialect != self._dialect:
+                _log.warning(
+                    "%s refuses a parameter; from now on it is asked with %s", self._endpoint.base_url, dialect
+                )
+                self._dialect = dialect
+            return reply
+
+    async def _candidate(self, messages: Sequence[Message], candidate: str) -> tuple[Sequence[PromptToken], Usage]:
+        """Return the candidate's tokens as the end of a prompt whose last turn is left open."""
+        turn = Message(role="assistant", content=candidate)
+        prompt, usage = await self._prompt([*messages, turn])
+        length = candidate_length(prompt, candidate)
+        if length is None:
+            # older vLLM shows no text for parts of characters: count instead
+            length = len(prompt) + 1 - await self._header(messages)
+            if not (0 < length <= len(prompt) and spells(prompt[-length:], candidate)):
+                raise ModelError(f"can't find the candidate {candidate[:60]!r} in the server's prompt_logprobs")
+        return prompt[-length:], usage
+
+    async def _prompt(self, messages: Sequence[Message]) -> tuple[list[PromptToken], Usage]:
+        def body(dialect: Dialect) -> dict[str, Any]:
+            return self._extra | {
+                "model": self._model,
+                "messages": messages,
+                "add_generation_prompt": False,
+                "continue_final_message": True,
+                dialect.length: 1,
+                "temperature": 0.0,
+                "prompt_logprobs": 0,
+            }
+
+        cannot = ModelError(_NO_SCORES.format(url=self._endpoint.base_url), fatal=True)
+        try:
+            prompt, usage = await self._chat(body, read_prompt)
+        except RefusedError as refusal:
+            raise (cannot if _SCORE_KEYS.search(refusal.said) else refusal) from None
+        if prompt is None:
+            raise cannot
+        return prompt, usage
+
+    async def _header(self, messages: Sequence[Message]) -> int:
+        """Return how many tokens the prompt has before an answer begins."""
+
+        def body(dialect: Dialect) -> dict[str, Any]:
+            return self._extra | {"model": self._model, "messages": messages, dialect.length: 1, "temperature": 0.0}
+
+        return (await self._chat(body, read_usage)).prompt_tokens
+
+
+class OpenAIEmbedder:
+    """Embeddings from an OpenAI-compatible endpoint."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self._endpoint = endpoint
+
+    @classmethod
+    def open(cls, config: LLMConfig, model: str, backoff: Backoff | None = None) -> OpenAIEmbedder:
+        """Take address, key and limits from the model's config. Raises ConfigError."""
+        return cls(Endpoint(config.model_copy(update={"model": model}), backoff))
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What distinguishes its embeddings from another model's."""
+        return {"backend": "openai", "base_url": self._endpoint.base_url, "model": self._endpoint.model}
+
+    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return one unit row a text, (N, d). Raises ModelError."""
+        batches = [texts[start : start + _BATCH] for start in range(0, len(texts), _BATCH)]
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self._batch(batch)) for batch in batches]
+        except ExceptionGroup as failed:
+            raise failed.exceptions[0] from None
+        if not tasks:
+            return np.zeros((0, 0), np.float32)
+        rows = np.concatenate([task.result() for task in tasks])
+        rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+        return rows
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._endpoint.aclose()
+
+    async def _batch(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        def read(reply: Any) -> NDArray[np.float32]:
+            data = sorted(reply["data"], key=lambda entry: entry["index"])
+            rows = np.array([entry["embedding"] for entry in data], np.float32)
+            if rows.shape[0] != len(texts) or rows.ndim != 2 or not (np.linalg.norm(rows, axis=1) > 0).all():
+                raise ValueError(rows.shape)
+            return rows
+
+        # OpenAI refuses an empty text
+        body = {"model": self._endpoint.model, "input": [text or " " for text in texts]}
+        return await self._endpoint.post("/embeddings", body, read)

@@ -1,0 +1,89 @@
+"""What leaves a run directory: the training files, metrics.json and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from robustft import __version__
+from robustft.config import Config
+from robustft.data.exports import TrainRow, write_exports
+from robustft.records import Answer, Decision, Example, Message, Relabel, Verdict
+from robustft.report.html import render
+from robustft.report.metrics import against_truth, count_decisions, count_readings, total_calls
+from robustft.run import RunDir
+from robustft.tasks.task import Task
+
+
+def write_training_files(run: RunDir, task: Task, config: Config) -> list[Path]:
+    """Export the rows that were kept or relabelled, in every format that the config names. Returns the files."""
+    conversational = run.read_json("findings.json").get("layout") != "columns"
+    rows = [
+        _train_row(example, decision, task, config, conversational)
+        for example, decision in zip(run.load(Example), run.load(Decision), strict=True)
+        if decision.decision in {"keep", "relabel"}
+    ]
+    return write_exports(run.path / "export", rows, config.export, "train")
+
+
+def write_metrics(run: RunDir, task: Task, config: Config) -> dict[str, Any]:
+    """Write metrics.json from the run's records. Returns what it holds."""
+    examples, verdicts, decisions = run.load(Example), run.load(Verdict), run.load(Decision)
+    findings = run.read_json("findings.json")
+    metrics = {
+        "n": len(examples),
+        "method": config.method,
+        "noise_rate_estimate": None,
+        "decisions": count_decisions(decisions),
+        "calls": total_calls(run.read_json("stages.json")),
+        "truth": against_truth(examples, verdicts, decisions, task),
+        "evaluation": None,
+        "data": {"skipped": findings["skipped"], "conflicting_questions": len(findings["conflicts"])},
+        "readings": count_readings(examples, run.load(Answer), task),
+        "version": __version__,
+    }
+    run.write_json("metrics.json", metrics)
+    return metrics
+
+
+def write_report(run: RunDir, config: Config) -> Path:
+    """Write report.html. Returns its path."""
+    page = render(run.path.name, config, run.read_json("metrics.json"), run.load(Example), run.load(Decision))
+    return run.write("report.html", page.encode())
+
+
+def explain(run: RunDir, row: str, task: Task) -> dict[str, Any] | None:
+    """Return all that the run knows of one row, in the order in which it came about; None for an unknown id."""
+    example = next((e for e in run.load(Example) if e.id == row), None)
+    if example is None:
+        return None
+    proposal = next((p for p in run.load(Relabel) if p.id == row), None)
+    near = [e for e in run.load(Example) if proposal is not None and e.id in proposal.context_ids]
+    return {
+        "example": example,
+        "question": task.render(example)[-1]["content"],
+        "answers": [a for a in run.load(Answer) if a.id == row],
+        "verdict": next(v for v in run.load(Verdict) if v.id == row),
+        "neighbours": near,
+        "relabel": proposal,
+        "decision": next(d for d in run.load(Decision) if d.id == row),
+    }
+
+
+def _train_row(example: Example, decision: Decision, task: Task, config: Config, conversational: bool) -> TrainRow:
+    """Return the row as it is trained on.
+
+    A conversation is exported as it came; a row of columns is rendered, since its question alone doesn't hold the
+    instruction and the options.
+    """
+    messages: Sequence[Message] = example.messages if conversational else task.render(example)
+    target = config.task.target if not conversational else "{answer}"
+    replaced = decision.response_given if decision.decision == "relabel" else None
+    return TrainRow(
+        id=example.id,
+        messages=tuple(messages),
+        response=target.replace("{answer}", decision.response_final or ""),
+        rejected=None if replaced is None else target.replace("{answer}", replaced),
+        source=example.source,
+    )

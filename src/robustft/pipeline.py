@@ -1,0 +1,128 @@
+"""The whole run on one page: every stage in order, skipped where it is already done.
+
+A stage reads what it needs from the run directory and writes what it makes there; models are opened only when a
+stage asks for them.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from robustft import __version__
+from robustft.config import Config
+from robustft.data.readers import read, stamp
+from robustft.detect.detect import detect
+from robustft.engine.local import Progress, Silent
+from robustft.llm.models import Models
+from robustft.outputs import write_metrics, write_report, write_training_files
+from robustft.records import Answer, Decision, Example, Relabel, Verdict
+from robustft.relabel.relabel import relabel
+from robustft.run import RunDir, fingerprint
+from robustft.select.decide import decide
+from robustft.tasks import make_task
+from robustft.tasks.task import Task
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What every stage is handed."""
+
+    config: Config
+    task: Task
+    run: RunDir
+    models: Models
+    progress: Progress
+    limit: int | None = None
+
+
+async def denoise(
+    config: Config, out: Path, limit: int | None = None, progress: Progress | None = None
+) -> dict[str, Any]:
+    """Read, detect, relabel, select, export and report into the run directory `out`. Returns what metrics.json holds.
+
+    Running it again resumes: finished stages are skipped, finished calls come from the ledger. `limit` takes the
+    first rows only. Raises RobustFTError.
+    """
+    task, run = make_task(config.task), RunDir.create(out, config)
+    key, whole = fingerprint(__version__, config.model_dump(mode="json"), limit, stamp(config.data)), True
+    async with Models(config, task, lambda: run.load(Example)) as models:
+        job = Job(config, task, run, models, progress or Silent(), limit)
+        for name, stage in STAGES.items():
+            if not run.finished(name, key):
+                start, before = time.monotonic(), models.calls.as_dict()
+                # a stage in which a call failed is not finished, nor is what builds on it: the next run tries again
+                whole = await stage(job) and whole
+                calls = {what: count - before[what] for what, count in models.calls.as_dict().items()}
+                run.finish(name, key if whole else None, wall_s=time.monotonic() - start, calls=calls)
+    return run.read_json("metrics.json")
+
+
+async def _read(job: Job) -> bool:
+    rows = read(job.config.data, job.task, job.limit)
+    job.run.save(Example, rows.examples)
+    findings = {"layout": rows.layout, "skipped": len(rows.skipped), "conflicts": rows.conflicts}
+    job.run.write_json("findings.json", findings)
+    job.run.write("skipped.jsonl", b"".join(orjson.dumps(row) + b"\n" for row in rows.skipped))
+    if rows.skipped:
+        job.progress.note(f"{len(rows.skipped)} malformed rows were skipped; skipped.jsonl names them")
+    if rows.conflicts:
+        job.progress.note(f"{len(rows.conflicts)} questions have several different responses; findings.json names them")
+    return True
+
+
+async def _detect(job: Job) -> bool:
+    answers, verdicts = await detect(job.run.load(Example), job.config, job.task, job.models.llm, job.progress)
+    job.run.save(Answer, answers)
+    job.run.save(Verdict, verdicts)
+    return _no_call_failed(answers, job)
+
+
+async def _relabel(job: Job) -> bool:
+    examples, answers, verdicts = job.run.load(Example), job.run.load(Answer), job.run.load(Verdict)
+    new, proposals = await relabel(
+        examples, answers, verdicts, job.config, job.task, job.models.llm, job.models.embedder, job.progress
+    )
+    names = {answer.expert for answer in new}
+    job.run.save(Answer, [answer for answer in answers if answer.expert not in names] + new)
+    job.run.save(Relabel, proposals)
+    return _no_call_failed(new, job)
+
+
+async def _select(job: Job) -> bool:
+    run = job.run
+    rows = run.load(Example), run.load(Answer), run.load(Verdict), run.load(Relabel)
+    run.save(Decision, decide(*rows, job.config, job.task))
+    return True
+
+
+async def _export(job: Job) -> bool:
+    write_training_files(job.run, job.task, job.config)
+    return True
+
+
+async def _report(job: Job) -> bool:
+    write_metrics(job.run, job.task, job.config)
+    write_report(job.run, job.config)
+    return True
+
+
+def _no_call_failed(answers: list[Answer], job: Job) -> bool:
+    failed = sum(answer.finish == "error" for answer in answers)
+    if failed:
+        job.progress.note(f"{failed} calls failed; their rows are marked 'review', the same command asks them again")
+    return failed == 0
+
+
+STAGES = {
+    "read": _read,
+    "detect": _detect,
+    "relabel": _relabel,
+    "select": _select,
+    "export": _export,
+    "report": _report,
+}

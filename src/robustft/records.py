@@ -1,0 +1,100 @@
+"""The record that travels through the pipeline, and the result that each stage adds to it, joined by `id`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypedDict
+
+Outcome = Literal["keep", "relabel", "drop", "review"]
+OUTCOMES: tuple[Outcome, ...] = ("keep", "relabel", "drop", "review")
+
+JUDGES = frozenset({"agent", "self-select"})
+"""Experts that say Y or N of the given response (Y: it is wrong) instead of answering the question."""
+
+
+class Message(TypedDict):
+    """One turn of a conversation; `role` is system, user or assistant."""
+
+    role: str
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row of the input.
+
+    `messages` are all turns before the response. `response` is the label as it was given, None where there is none.
+    `options` are the texts of a choice question, in the order of their letters. `truth` is for measuring only: no
+    prompt, expert, embedding or decision may see it, nor `source`, the whole original row.
+    """
+
+    id: str
+    messages: tuple[Message, ...]
+    response: str | None
+    options: tuple[str, ...] = ()
+    truth: str | None = None
+    source: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What one expert said of one row.
+
+    `value` is the answer read from `text` in the task's canonical form; None is an abstention (unreadable, cut off,
+    failed), never a vote and never 'wrong'. `nll`: mean -log p of the sampled tokens, nats per token. `probs`: over
+    the row's options, sums to 1. `mass`: the probability that lay on the options before `probs` was normalised.
+    """
+
+    id: str
+    expert: str
+    text: str
+    value: str | None
+    nll: float | None = None
+    probs: tuple[float, ...] | None = None
+    mass: float | None = None
+    reasoning: str = ""
+    finish: str = "stop"
+    tokens_in: int = 0
+    tokens_out: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether a row's given response is thought to be wrong. `confidence` in [0, 1] is that of `noisy`'s value."""
+
+    id: str
+    noisy: bool
+    confidence: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Relabel:
+    """The response proposed for a noisy row (None: nobody could say), and the clean rows shown as context.
+
+    `nll` is the mean -log p of the context answer, nats per token: what selection ranks by.
+    """
+
+    id: str
+    response: str | None
+    reason: str
+    context_ids: tuple[str, ...] = ()
+    nll: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The end of a row: exactly one for every row of the input.
+
+    `keep`: train on the response as given. `relabel`: train on `response_final` instead. `drop` and `review` are not
+    trained on; `review` asks for a human eye. `votes` maps each expert to its value (None: abstained).
+    """
+
+    id: str
+    decision: Outcome
+    response_given: str | None
+    response_final: str | None
+    confidence: float
+    reason: str
+    votes: Mapping[str, str | None] = field(default_factory=dict)

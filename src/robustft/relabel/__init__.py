@@ -1,0 +1,1 @@
+"""New responses for noisy rows: neighbours as context, then a reviewer."""

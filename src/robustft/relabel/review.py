@@ -1,0 +1,101 @@
+"""The context answer, with clean neighbours as examples, and the reviewer, who has the last word."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from robustft.llm import asking
+from robustft.llm.client import LLM, Sampling
+from robustft.prompts import Prompt
+from robustft.records import Answer, Example
+from robustft.tasks.task import Reading, Task
+
+CONTEXT = Prompt(
+    "context",
+    "{examples}{question}\n\nAnswer directly, without any explanation. Reply with one line only:\n"
+    "Answer: {answer_form}",
+    frozenset({"examples", "question", "answer_form"}),
+)
+REVIEW = Prompt(
+    "review",
+    "{question}\n\nTwo readers have answered this question.\nFirst reader: {first}\nSecond reader: {second}\n\n"
+    "Decide which answer is right; if neither is, give your own. Reply with one line only:\nAnswer: {answer_form}",
+    frozenset({"question", "first", "second", "answer_form"}),
+)
+SCORED_CONTEXT = Prompt("context", "{examples}{question}", frozenset({"examples", "question"}))
+SCORED_REVIEW = Prompt(
+    "review",
+    "{question}\n\nTwo readers have answered.\nFirst reader: {first}\nSecond reader: {second}\n\nThe right answer is",
+    frozenset({"question", "first", "second"}),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewer:
+    """Asks for the context answer and then for the review of a noisy row, by generating an answer line.
+
+    `full`: the reviewer reads the two answers' texts with their reasoning (the paper's text) rather than their final
+    answers (its code).
+    """
+
+    task: Task
+    sampling: Sampling
+    reading: Reading = "tolerant"
+    full: bool = False
+    context_prompt: Prompt = CONTEXT
+    review_prompt: Prompt = REVIEW
+
+    async def context(self, example: Example, neighbours: Sequence[Example], llm: LLM) -> Answer:
+        """Answer the question with the neighbours' questions and responses as examples. Raises ModelError."""
+        shown = "".join(
+            f"{self.task.render(near)[-1]['content']}\nAnswer: {self.task.label(near.response or '', near.options)}\n\n"
+            for near in neighbours
+        )
+        return await self._ask("context", self.context_prompt, example, llm, examples=shown)
+
+    async def review(self, example: Example, reasoned: Answer | None, context: Answer, llm: LLM) -> Answer:
+        """Give the final answer, having read the context answer and the reasoning expert's. Raises ModelError."""
+        first, second = self._said(reasoned), self._said(context)
+        return await self._ask("review", self.review_prompt, example, llm, first=first, second=second)
+
+    async def _ask(self, name: str, prompt: Prompt, example: Example, llm: LLM, **slots: str) -> Answer:
+        form = self.task.answer_form
+        messages = asking.wrap(self.task.render(example), prompt, answer_form=form, **slots)
+        return await asking.generate(llm, self.task, example, name, messages, self.sampling, self.reading)
+
+    def _said(self, answer: Answer | None) -> str:
+        if answer is None or answer.value is None:
+            return "(no answer)"
+        return f"{answer.reasoning}\n{answer.text}".strip() if self.full else answer.value
+
+
+@dataclass(frozen=True, slots=True)
+class ScoredReviewer:
+    """The same two questions, answered with the option whose text is likeliest: ours, for small models."""
+
+    task: Task
+    normalise: bool = False
+    context_prompt: Prompt = SCORED_CONTEXT
+    review_prompt: Prompt = SCORED_REVIEW
+
+    async def context(self, example: Example, neighbours: Sequence[Example], llm: LLM) -> Answer:
+        """Answer with the neighbours' questions and option texts as examples. Raises ModelError."""
+        shown = "".join(
+            f"{self.task.render(near, listed=False)[-1]['content']}\n"
+            f"{self._text(self.task.label(near.response or '', near.options), near)}\n\n"
+            for near in neighbours
+        )
+        return await self._ask("context", self.context_prompt, example, llm, examples=shown)
+
+    async def review(self, example: Example, reasoned: Answer | None, context: Answer, llm: LLM) -> Answer:
+        """Give the final answer, having read both answers. Raises ModelError."""
+        first, second = self._text(reasoned.value if reasoned else None, example), self._text(context.value, example)
+        return await self._ask("review", self.review_prompt, example, llm, first=first, second=second)
+
+    async def _ask(self, name: str, prompt: Prompt, example: Example, llm: LLM, **slots: str) -> Answer:
+        messages = asking.wrap(self.task.render(example, listed=False), prompt, **slots)
+        return await asking.score(llm, example, name, messages, normalise=self.normalise)
+
+    def _text(self, value: str | None, example: Example) -> str:
+        return "(no answer)" if value is None else self.task.write(value, example.options[0], example.options)

@@ -1,0 +1,1 @@
+"""What happened, for people: metrics against the truth, and the HTML report."""

@@ -1,0 +1,38 @@
+"""The HTML report: one self-contained page that opens without a network."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import yaml
+from jinja2 import Environment, PackageLoader
+
+from robustft import __version__
+from robustft.config import Config
+from robustft.records import Decision, Example
+
+MOST_ROWS = 2000
+"""Rows that the page lists; all of them are in decisions.parquet."""
+
+
+def render(
+    name: str,
+    config: Config,
+    metrics: dict[str, Any],
+    examples: Sequence[Example],
+    decisions: Sequence[Decision],
+) -> str:
+    """Return the page. Everything that comes from data is escaped."""
+    environment = Environment(loader=PackageLoader("robustft.report", "."), autoescape=True, trim_blocks=True)
+    return environment.get_template("report.html.j2").render(
+        name=name,
+        config=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
+        metrics=metrics,
+        rows=[
+            {"question": "\n".join(m["content"] for m in example.messages), "decision": decision}
+            for example, decision in zip(examples[:MOST_ROWS], decisions, strict=False)
+        ],
+        most_rows=MOST_ROWS,
+        version=__version__,
+    )

@@ -1,0 +1,1 @@
+"""Which relabelled rows are sure enough to train on."""

@@ -1,0 +1,147 @@
+"""How the command line looks: progress on stderr, summaries on stdout."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from robustft.records import Answer, Example
+
+
+class StageProgress:
+    """A bar a stage in a terminal; plain lines, at the start, every tenth and the end, anywhere else."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._bars = Progress(
+            TextColumn("{task.description:<8}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._bar: TaskID | None = None
+        self._stage, self._total, self._done, self._started = "", 0, 0, 0.0
+
+    def __enter__(self) -> StageProgress:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def start(self, stage: str, total: int) -> None:
+        """Begin a stage of `total` rows."""
+        self._stage, self._total, self._done, self._started = stage, total, 0, time.monotonic()
+        self._bar = self._bars.add_task(stage, total=total)
+        self._line(f"{stage}: {total} rows")
+
+    def advance(self) -> None:
+        """Count one row more."""
+        self._done += 1
+        if self._bar is not None:
+            self._bars.advance(self._bar)
+        if self._done * 10 // self._total > (self._done - 1) * 10 // self._total and self._done < self._total:
+            self._line(f"{self._stage}: {self._done} of {self._total} rows, {self._rate()}")
+
+    def finish(self) -> None:
+        """End the stage."""
+        self._line(f"{self._stage}: done, {self._done} rows in {time.monotonic() - self._started:.1f} s")
+
+    def note(self, line: str) -> None:
+        """Show a line that the user should know."""
+        self._console.print(f"note: {escape(line)}", soft_wrap=True, highlight=False)
+
+    def _rate(self) -> str:
+        return f"{self._done / max(time.monotonic() - self._started, 1e-9):.1f} rows/s"
+
+    def _line(self, text: str) -> None:
+        if not self._console.is_terminal:
+            self._console.print(escape(text), soft_wrap=True, highlight=False)
+
+
+def show_summary(metrics: dict[str, Any], out: Path) -> None:
+    """Print what a run did, on one screen."""
+    decisions, calls, truth = metrics["decisions"], metrics["calls"], metrics["truth"]
+    table = Table(title=f"{metrics['n']} rows, method {metrics['method']}", title_justify="left", show_header=False)
+    table.add_row("kept as given", str(decisions["keep"]))
+    table.add_row("relabelled", str(decisions["relabel"]))
+    table.add_row("dropped", str(decisions["drop"]))
+    table.add_row("set aside for review", str(decisions["review"]))
+    table.add_section()
+    if truth:
+        detection, accuracy = truth["detection"], truth["label_accuracy"]
+        table.add_row("wrong responses in the file (truth)", _percent(truth["noise_rate"]))
+        table.add_row(
+            "found noisy: precision, recall, F1",
+            ", ".join(_percent(detection[name]) for name in ("precision", "recall", "f1")),
+        )
+        table.add_row(
+            "right responses: before, after",
+            f"{_percent(accuracy['before'])}, {_percent(accuracy['after_kept'])} of the rows trained on",
+        )
+        table.add_section()
+    table.add_row("calls: new, from the ledger, failed", f"{calls['requests']}, {calls['cached']}, {calls['failed']}")
+    table.add_row("tokens: prompt, completion", f"{calls['prompt_tokens']}, {calls['completion_tokens']}")
+    table.add_row("time", f"{calls['wall_s']:.1f} s")
+    console = Console()
+    console.print(table)
+    console.print(f"training files: {out / 'export'}", soft_wrap=True, highlight=False)
+    console.print(f"report:         {out / 'report.html'}", soft_wrap=True, highlight=False)
+
+
+def show_row(facts: dict[str, Any]) -> None:
+    """Print one row all the way."""
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    example, decision = facts["example"], facts["decision"]
+    console.print(f"row {example.id}\n\nquestion\n{_indent(facts['question'])}\n")
+    console.print(f"given response: {example.response}" + (f"   (truth: {example.truth})" if example.truth else ""))
+    console.print("\nanswers")
+    for answer in facts["answers"]:
+        console.print(f"  {answer.expert}: {_answer(answer, example)}")
+    verdict = facts["verdict"]
+    console.print(f"\nverdict: {'noisy' if verdict.noisy else 'clean'} ({verdict.confidence:.2f}): {verdict.reason}")
+    if facts["neighbours"]:
+        console.print("\nclean neighbours")
+        for near in facts["neighbours"]:
+            console.print(f"  {near.id}: {' '.join(near.messages[-1]['content'].split())[:100]} -> {near.response}")
+    if facts["relabel"] is not None:
+        console.print(f"\nproposal: {facts['relabel'].response}: {facts['relabel'].reason}")
+    console.print(f"\ndecision: {decision.decision} -> {decision.response_final} ({decision.confidence:.2f})")
+    console.print(f"  {decision.reason}")
+
+
+def _answer(answer: Answer, example: Example) -> str:
+    facts = [answer.value or "no readable answer", f"said {' '.join(answer.text.split())[:80]!r}"]
+    if answer.probs is not None:
+        facts.append("p " + " ".join(f"{p:.2f}" for p in answer.probs))
+    if answer.nll is not None:
+        facts.append(f"NLL {answer.nll:.3f}")
+    return ", ".join(facts)
+
+
+def _indent(text: str) -> str:
+    return "\n".join("  " + line for line in text.splitlines())
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"

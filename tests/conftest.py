@@ -1,0 +1,31 @@
+"""The fixtures of all tests."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from robustft.config import Config
+from robustft.loading import make_config
+from support import MakeConfig
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> MakeConfig:
+    """Return a function that makes a config for a file, with the scripted model and a ledger of the test's own."""
+
+    def make(file: Path, **sections: Any) -> Config:
+        tree: dict[str, Any] = {
+            "task": {"instruction": "What is the mood?"},
+            "data": {"path": str(file), "truth": "truth"},
+            "llm": {"backend": "scripted"},
+            "embedder": "tfidf",
+            "ledger": str(tmp_path / "ledger.sqlite"),
+        }
+        for name, section in sections.items():
+            tree[name] = tree[name] | section if isinstance(tree.get(name), dict) else section
+        return make_config(tree)
+
+    return make

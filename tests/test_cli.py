@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+
+from robustft.config import Config
+from robustft.loading import load_config
+from robustft.template import config_template
+from support import write_moods
+
+BIN = [sys.executable, "-m", "robustft"]
+
+
+def robustft(*words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([*BIN, *map(str, words)], capture_output=True, text=True, check=False)  # noqa: S603
+    assert done.returncode == code, done.stderr
+    return done
+
+
+def config_file(folder: Path, **more: object) -> Path:
+    write_moods(folder / "d.csv")
+    tree = {"data": {"path": "d.csv", "truth": "truth"}, "llm": {"backend": "scripted"}, "embedder": "tfidf"}
+    path = folder / "config.yaml"
+    path.write_text(yaml.safe_dump(tree | {"ledger": "ledger.sqlite"} | more))
+    return path
+
+
+def test_a_run_from_file_to_report_and_back_to_one_row(tmp_path: Path) -> None:
+    config, run = config_file(tmp_path), tmp_path / "run"
+    done = robustft("run", config, "-o", run, "--set", "seed=1")
+    assert "found noisy: precision, recall, F1" in done.stdout
+    assert "detect: 60 rows" in done.stderr
+    assert "detect: done, 60 rows" in done.stderr
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert sum(metrics["decisions"].values()) == 60
+    shown = robustft("explain", run, "r3").stdout
+    for part in ("row r3", "given response:", "direct:", "reasoning:", "verdict:", "decision:"):
+        assert part in shown
+    assert "report.html" in robustft("report", run).stdout
+    written = robustft("export", run, "--format", "sharegpt", "--format", "prompt-completion", "--preferences").stdout
+    assert "train_sharegpt.jsonl" in written
+    assert (run / "export/train_sharegpt.jsonl").exists()
+    # nothing left to do: no stage is announced
+    assert robustft("denoise", config, "-o", run, "--set", "seed=1").stderr == ""
+
+
+def test_noise_is_planted_at_its_rate_and_the_truth_is_kept(tmp_path: Path) -> None:
+    config = config_file(tmp_path, task={"kind": "choice"})
+    out = tmp_path / "noisy.csv"
+    said = robustft(
+        "noise", tmp_path / "d.csv", out, "--rate", 0.4, "--seed", 3, "--task", config, "--truth-column", "was"
+    ).stdout
+    assert "24 of 60 responses are now wrong (symmetric, seed 3)" in said
+    rows = list(csv.DictReader(out.open(encoding="utf-8")))
+    assert sum(row["answer"] != row["was"] for row in rows) == 24
+
+
+def test_a_mistake_is_one_line_and_its_exit_code(tmp_path: Path) -> None:
+    config, run = config_file(tmp_path), tmp_path / "run"
+    cases: list[tuple[list[object], int, str]] = [
+        (["run", tmp_path / "gone.yaml", "-o", run], 2, "robustft init"),
+        (["run", config, "-o", run, "--set", "methd=x"], 2, "did you mean 'method'?"),
+        (["run", config, "-o", run, "--set", "data.path=gone.csv"], 1, "gone.csv"),
+        (["run", config, "-o", run, "--set", "data.question=nope"], 1, "question"),
+        (["explain", tmp_path / "none", "r1"], 2, "not a run directory"),
+        (["run", config], 2, "--out"),
+        (["init", "nope"], 2, "no preset 'nope'"),
+        (["run", config, "-o", run, "--set", "prompts.direct=hello"], 2, "missing slot"),
+    ]
+    for words, code, part in cases:
+        done = robustft(*words, code=code)
+        assert part in done.stderr, (words, done.stderr)
+        assert "Traceback" not in done.stderr
+        if "--out" not in part:
+            assert done.stderr.count("\n") == 1, done.stderr
+
+
+def test_init_writes_the_defaults_with_their_documentation(tmp_path: Path) -> None:
+    path = tmp_path / "c.yaml"
+    robustft("init", "-o", path)
+    assert load_config(path).model_dump() == Config().model_dump()
+    assert "# The rows.\ndata:\n" in path.read_text()
+    assert robustft("init", "-o", path, code=2).stderr.endswith("choose another name\n")
+    assert "task: fpb" in robustft("init", "fpb").stdout
+    assert yaml.safe_load(config_template())["paper"]["neighbours"] == 3
+
+
+def test_version_and_help() -> None:
+    assert robustft("--version").stdout.startswith("robustft 0.")
+    assert "denoise" in robustft("--help").stdout
+
+
+def test_importing_the_package_loads_nothing_heavy() -> None:
+    heavy = "('torch', 'transformers', 'datasets', 'ray')"
+    code = f"import sys, robustft, robustft.cli; print([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    assert done.stdout.strip() == "[]"
