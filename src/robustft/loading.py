@@ -78,7 +78,9 @@ def _anchor_paths(tree: Tree, folder: Path) -> None:
 def _read_prompt_files(tree: Tree) -> None:
     """Replace `file:PATH` by the file's text, so that the config says all that is sent; in place."""
     prompts = tree.get("prompts")
-    for key, text in list(prompts.items()) if isinstance(prompts, dict) else ():
+    if not isinstance(prompts, dict):
+        return
+    for key, text in list(prompts.items()):
         if isinstance(text, str) and text.startswith("file:"):
             path = Path(text.removeprefix("file:"))
             try:

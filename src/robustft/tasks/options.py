@@ -24,9 +24,11 @@ _INSIDE_A_WORD = re.compile(r"[^\W_]|[%^\u00b0+#&@/]|['_-]\w|[.,:]\d")
 _CLOSE = re.compile(r"[*_`\"')\]}>$]*(?:\\[)\]])?[*_]*")
 _SEPARATOR = re.compile(r"[ *_]*[.,:;!?(\[\u2013\u2014-][ *_(\[\"'.]*")
 _ALSO = re.compile(
-    r"[\s,(*]{0,4}(?:or|and|nor|but|to|vs|versus|through|maybe|perhaps|possibly)\b|\s*[/&+|]", re.IGNORECASE
+    r"[\s,(*]{0,4}(?:(?:or|and|nor|but|vs|versus|maybe|perhaps|possibly)\b|(?:to|through)\s\(?[A-Z]\b)|\s*[/&+|]",
+    re.IGNORECASE,
 )
 _LONE = re.compile(r"([A-Za-z]{1,2})(?!['-]?\w)(?!\s*\w)")
+_LISTED = re.compile(r"[\s,;]*\(?([A-Z]{1,2})[.):](?=\s|$)")
 _REASON = re.compile(
     r"(?:because|since|as|due|which|not|rather|based|explanation|reason|reasoning|justification)\b"
     r"|(?:is|was)\s(?:the\s)?(?:(?:most|only|best)\s)?(?:correct|right|best|answer|appropriate|accurate|likely)\b",
@@ -80,11 +82,14 @@ class Options:
     def begins(self, text: str) -> tuple[str, int] | None:
         """Return the option whose text `text` begins with, the longest, and that length.
 
-        None where there is none, or two options share the text, so that it names neither.
+        Case counts only where it tells options apart ('Rr', 'RR'). None where there is none, or two options share the
+        text, so that it names neither.
         """
-        lengths = [(_shared(text, option), name) for name, option in zip(self.names, self.texts, strict=False)]
-        best = max((length for length, _ in lengths), default=0)
-        longest = [name for length, name in lengths if length == best]
+        lengths = {name: _shared(text, option) for name, option in zip(self.names, self.texts, strict=False)}
+        best = max(lengths.values(), default=0)
+        longest = [name for name, length in lengths.items() if length == best]
+        if len(longest) > 1:
+            longest = [name for name in longest if clean(self.text(name)).text.strip()[:best] == text[:best]]
         return (longest[0], best) if best and len(longest) == 1 else None
 
     def hit(self, content: str) -> Hit | None:
@@ -110,13 +115,17 @@ class Options:
         close = _end(_CLOSE, content, hit.end)
         separator = _SEPARATOR.match(content, close)
         after = content[separator.end() if separator else close :].strip()
+        own = _shared(after, self.text(hit.name))
+        if named := (hit.name, own) if own else self._named(after):
+            name, length = named
+            if name != hit.name or _ALSO.match(after, length) or (alone and self.others(after[length:], name)):
+                return False
+            listed = _LISTED.match(after, length)
+            return listed is None or listed[1] not in self.names or listed[1] == name
         if _ALSO.match(content, close):
             return False
         if not after:
             return True
-        if named := self._named(after):
-            name, length = named
-            return name == hit.name and not _ALSO.match(after, length)
         bare = not separator and close == hit.end
         if _REASON.match(after) and not (bare and content[hit.start : hit.end].islower() and not hit.by_text):
             return not (alone and self.others(after, hit.name))
