@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import yaml
+
 from llm.server import ChatServer
 from support import write_moods
 

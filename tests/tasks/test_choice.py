@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from robustft.records import Example, Message
 from robustft.tasks.choice import ChoiceTask, letters
 
-DATA = Path("/work/shared/data")
+DATA = Path(__file__).parents[3] / "shared" / "data"
 FPB = ("negative", "neutral", "positive")
 TASK = ChoiceTask()
 

@@ -103,7 +103,11 @@ def test_final_mark_is_known() -> None:
 
 
 @pytest.mark.parametrize("task", TASKS, ids=lambda task: type(task).__name__)
-@pytest.mark.parametrize("unit", ["Answer: ", "\\boxed{", "1,", "1 ", "B\n", "it's ", '"', "<think>", "= 12 x ", "is "])
+@pytest.mark.parametrize(
+    "unit", ["Answer: ", "\\boxed{", "1,", "1 ", "B\n", "it's ", '"', "<think>", "= 12 x ", "is ", "-", "so. "]
+)
 def test_long_texts_are_read(task: Task, unit: str) -> None:
     # a regular expression that backtracks would not come back from these
-    assert task.extract((unit * 100_000)[:20_000] + " x\n\nFinal answer: (", ()) is None
+    text = (unit * 100_000)[:20_000]
+    assert task.extract(text + " x\n\nFinal answer: (", ()) is None
+    assert task.write("1" if isinstance(task, NumberTask) else "A", text + "x")

@@ -40,7 +40,7 @@ def open_embedder(name: str, llm: LLMConfig) -> Embedder:
     if name == "tfidf":
         return TfidfEmbedder()
     if name.startswith("openai:"):
-        from robustft.llm.openai import OpenAIEmbedder
+        from robustft.llm.openai.model import OpenAIEmbedder
 
         return OpenAIEmbedder.open(llm, name.removeprefix("openai:"))
     return SentenceEmbedder.open(_packaged_minilm() or MINILM if name == "minilm" else name, llm.device)

@@ -64,11 +64,11 @@ def ledger_path(config: Config) -> Path:
 
 def _open(config: Config, task: Task, examples: Callable[[], Sequence[Example]]) -> LLM:
     if config.llm.backend == "openai":
-        from robustft.llm.openai import OpenAILLM
+        from robustft.llm.openai.model import OpenAILLM
 
         return OpenAILLM.open(config.llm)
     if config.llm.backend == "local":
-        from robustft.llm.local import LocalLLM
+        from robustft.llm.local.model import LocalLLM
 
         return LocalLLM.open(config.llm)
     return ScriptedLLM(config.llm.scripted, simulated_rows(examples(), task))

@@ -29,8 +29,9 @@ __all__ = ["ChoiceTask", "letters"]
 _NOT_BUT = re.compile(r"\W{0,4}not\s[(*\"]{0,3}\w{1,2}[)*\"]{0,3},?\sbut\s(?:rather\s|instead\s)?", re.IGNORECASE)
 # Unmarked prose: 'I think it's (c)', 'B is correct', 'The sentiment is positive.'
 _CLAIM = re.compile(
-    r"\b(?:it(?:'s|\sis|\smust\sbe|\sshould\sbe|\swould\sbe)|going\swith|(?:must|should)\sbe|i(?:'d|'ll|\swould|\swill)?\s"
-    r"(?:say|choose|chose|pick|select|go\swith|believe\sit(?:'s|\sis)|think(?!\s(?:it|that|the))))(?=\W)",
+    r"\b(?:it(?:'s|\sis|\smust\sbe|\sshould\sbe|\swould\sbe)|going\swith|(?:must|should)\sbe"
+    r"|i(?:'d|'ll|\swould|\swill)?\s(?:say|choose|chose|pick|select|go\swith"
+    r"|believe\sit(?:'s|\sis)|think(?!\s(?:it|that|the))))(?=\W)",
     re.IGNORECASE,
 )
 _VERDICT = re.compile(

@@ -24,7 +24,8 @@ _DIGIT = re.compile(r"\d")
 _EQUALS = re.compile(r"[=\u2248]|\\approx\b")
 _UNEQUAL = re.compile(r"[<>!]=|\u2260|\\neq?\b")
 _NOTHING_BEFORE = re.compile(
-    r"\W*(?:(?:about|approximately|around|roughly|approx|circa|total|sum|result|usd|eur|gbp|jpy|inr|chf|cny|rs|us|[a-z]\s?(?=[=\u2248]))\b\W*)?",
+    r"\W*(?:(?:about|approximately|around|roughly|approx|circa|total|sum|result|usd|eur"
+    r"|gbp|jpy|inr|chf|cny|rs|us|[a-z]\s?(?=[=\u2248]))\b\W*)?",
     re.IGNORECASE,
 )
 _LIST_ITEM = re.compile(r"[.)]\s+\w")

@@ -16,10 +16,12 @@ _RUN = r"\.?\d+(?:(?:[.,'_/:]|\{,\}|\\,|[ ](?=\d{3}(?!\d))|[ ](?=\d{1,6}/\d))\d+
 _TOKEN = re.compile(
     rf"""(?<![\w^.])(?<!\^\{{)
     (?P<sign>[-+]|minus\s|negative\s)?
-    (?P<currency>(?:(?:US|HK|C|A)?[$\u20ac\u00a3\u00a5\u20b9\u20a9\u20bd]|\\\$|(?:USD|EUR|GBP|JPY|INR|CHF|CNY|Rs)\.?)\s?)?
+    (?P<currency>(?:(?:US|HK|C|A)?[$\u20ac\u00a3\u00a5\u20b9\u20a9\u20bd]|\\\$
+        |(?:USD|EUR|GBP|JPY|INR|CHF|CNY|Rs)\.?)\s?)?
     (?P<inner>[-+])?
     (?P<body>\\[dt]?frac\s?\{{\d{{1,20}}\}}\s?\{{\d{{1,20}}\}}|{_RUN})
-    (?P<power>\s?(?:[x\u00d7*\u00b7]|\\times|\\cdot)\s?10\s?(?:\^\s?\{{?[-+]?\d{{1,3}}\}}?|\u207b?[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]{{1,3}})
+    (?P<power>\s?(?:[x\u00d7*\u00b7]|\\times|\\cdot)\s?10\s?
+            (?:\^\s?\{{?[-+]?\d{{1,3}}\}}?|\u207b?[\u2070\u00b9\u00b2\u00b3\u2074-\u2079]{{1,3}})
         |[eE][-+]?\d{{1,3}}(?!\d))?
     (?P<scale>[ ]?(?:hundred|thousand|million|billion|trillion|bn|mn)\b|[kK]\b|[ ]?[mMbB]\b)?""",
     re.VERBOSE | re.IGNORECASE,
@@ -47,15 +49,18 @@ _SUPERSCRIPTS = str.maketrans("\u207b\u2070\u00b9\u00b2\u00b3\u2074\u2075\u2076\
 _NOT_AFTER = re.compile(
     r"""(?:st|nd|rd|th)\b|s\b(?<=\d{4}s)|\s?(?:am|pm|a\.m|p\.m)\b|\s?\+(?!\w)|\s?[-\u2013\u2014~]\s?[$\u20ac\u00a3]?\d
     |\s(?:or|to)\s(?:more|less|fewer|above|over|below)\b|[A-Za-z]{1,3}[-+]?\d|\^(?!\s?\{?\s?\\circ)|\s?(?:\u00b1|\\pm)
-    |\s?(?:\*\*?|[/\u00d7\u00f7x]|\\(?:times|cdot|div))\s?[$\u20ac\u00a3]?\d|\s?[\u4e07\u4ebf\u5343\u767e]|\s(?:of\s)?(?:january|february|march|april|may|june|july|august|september|october|november
-    |december)\b""",
+    |\s?(?:\*\*?|[/\u00d7\u00f7x]|\\(?:times|cdot|div))\s?[$\u20ac\u00a3]?\d|\s?[\u4e07\u4ebf\u5343\u767e]
+    |\s(?:of\s)?(?:january|february|march|april|may|june|july|august|september|october|november|december)\b""",
     re.IGNORECASE | re.VERBOSE,
 )
 # Bounds, denials, dates, numbered things, roots, a minus sign that stands off, and (12), to accountants a loss
 _NOT_BEFORE = re.compile(
-    r"""(?:[<>\u2264\u2265]=?|\\(?:leq?|geq?|lt|gt)|\b(?:at\s(?:least|most)|(?:more|less|fewer|greater|larger|smaller|higher|lower)
-    \sthan|over|under|above|below|up\sto|almost|nearly|not|never|isn't|step|option|page|chapter|january|february|march|april|may
-    |june|july|august|september|october|november|december|(?:jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)\.?))[\s(*~]*$
+    r"""(?:[<>\u2264\u2265]=?|\\(?:leq?|geq?|lt|gt)|\b(?:at\s(?:least|most)
+    |(?:more|less|fewer|greater|larger|smaller|higher|lower)\sthan|over|under|above|below|up\sto|almost|nearly|not|never
+    |isn't|step|option|page|chapter
+    |january|february|march|april|may|june|july|august|september|october|november|december
+    |(?:jan|feb|mar|apr|jun|jul|aug|sept?|oct|nov|dec)\.?)
+    )[\s(*~]*$
     |\w[-\u2013\u2014]$|[-\u2013\u2014]\s$|\u221a\s?$|\\sqrt\s?\{?$|(?<!\\)\($""",
     re.IGNORECASE | re.VERBOSE,
 )

@@ -24,7 +24,7 @@ _ARTICLES = frozenset({"a", "an", "the"})
 _NUMBER = re.compile(r"[-+]?(?:\d{1,3}(?:,\d{3})+|\d{1,60})?(?:\.\d{1,60})?(?<=\d)")
 # '10-yard' and 'red/blue' are two words; and '1/4' or '3:30' must not become 14 and 330
 _JOINT = re.compile(r"(?<=\w)[-\u2013\u2014/](?=\w)|(?<=\d)[^\w\s.,]+(?=\d)")
-_AROUND_NUMBER = re.compile(r"^[^\w.+-]+|\W+$")
+_AROUND_NUMBER = re.compile(r"^[^\w.+-]+|(?<=\w)\W+$")
 _PREFIX = re.compile(
     r"""(?:[\s*_`:]|[#>=]+\s|[-\u2022]\s|\$(?=[^$]*\$\W*$)|\\\(|\\(?:text|textbf|textit|mathrm|mathbf|boxed)\{
     |(?:the\s)?(?:(?:final|correct)\s)?answer(?:\sis\b|\s?:))*(?:["'](?=.*["']\W*$))?""",
@@ -35,9 +35,10 @@ _SENTENCE = re.compile(r"(?:(?<=\w{4})|(?<=[\d)\"'%]))[.!?][*_\"']*\s+(?=[A-Z])"
 _ABBREVIATED = re.compile(r"(?:\b[A-Za-z]\.){2}$")
 _ASIDE = re.compile(r"[,;]?\s(?:because|since)\b|,\s(?:as|which|who)\b|;", re.IGNORECASE)
 _NO_ANSWER = re.compile(
-    r"""(?:i\s(?:do\snot|don't|cannot|can't|am\snot|'m\snot)|i'm\s(?:not|sorry)|not\s(?:sure|known|mentioned|specified|stated|provided
-    |given|enough|available|possible|clear)|(?:it\s)?(?:cannot|can't|could\snot)\sbe\b|cannot|can't\s|unable\sto|insufficient|no\sanswer
-    |unclear|there\sis\s(?:not|no)\s|either\s|not\s\w+\sbut\s)|(?:unknown|n/?a|undetermined|unanswerable|none\sgiven)\W*$""",
+    r"""(?:i\s(?:do\snot|don't|cannot|can't|am\snot|'m\snot)|i'm\s(?:not|sorry)|not\s(?:sure|known|mentioned
+    |specified|stated|provided|given|enough|available|possible|clear)
+    |(?:it\s)?(?:cannot|can't|could\snot)\sbe\b|cannot|can't\s|unable\sto|insufficient|no\sanswer|unclear|there\sis\s(?:not|no)\s|either\s|not\s\w+\sbut\s)
+    |(?:unknown|n/?a|undetermined|unanswerable|none\sgiven)\W*$""",
     re.IGNORECASE | re.VERBOSE,
 )
 _CUT_OFF = re.compile(r"(?:[,(\[{-]|(?:\s|^)(?:the|a|an|of|and|or|to|in|is|was|by|for|with|at|from))$", re.IGNORECASE)

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from robustft.config import LLMConfig
 from robustft.errors import ModelError
 from robustft.llm.client import Completion, Sampling, Scores, Tag, Usage
-from robustft.llm.dialect import Dialect
-from robustft.llm.endpoint import Endpoint, RefusedError
-from robustft.llm.pauses import Backoff
-from robustft.llm.replies import PromptToken, candidate_length, read_completion, read_prompt, read_usage, spells
+from robustft.llm.openai.dialect import Dialect
+from robustft.llm.openai.endpoint import Endpoint, RefusedError
+from robustft.llm.openai.pauses import Backoff
+from robustft.llm.openai.replies import PromptToken, candidate_length, read_completion, read_prompt, read_usage, spells
 from robustft.records import Message
 
 Reply = TypeVar("Reply")

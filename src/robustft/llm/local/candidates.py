@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from robustft.llm.rows import free_layout, left_padded, prefilled, shared_length
+from robustft.llm.local.rows import free_layout, left_padded, prefilled, shared_length
 
 if TYPE_CHECKING:
     import torch

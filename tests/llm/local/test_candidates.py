@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm.tiny import VOCABULARY, naive_logp, tiny_model
-from robustft.llm import candidates, rows
-from robustft.llm.candidates import Question, grow, score
-from robustft.llm.rows import free_layout, shared_length
+from llm.local.tiny import VOCABULARY, naive_logp, tiny_model
+from robustft.llm.local import candidates, rows
+from robustft.llm.local.candidates import Question, grow, score
+from robustft.llm.local.rows import free_layout, shared_length
 
 FREE, WINDOWED = tiny_model(), tiny_model(sliding_window=4)
 

@@ -10,7 +10,7 @@ from email.utils import format_datetime
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustft.llm.pauses import Cooldown, retry_after
+from robustft.llm.openai.pauses import Cooldown, retry_after
 
 NOW = datetime(2025, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -14,11 +14,11 @@ from jinja2 import TemplateError
 
 from robustft.config import LLMConfig
 from robustft.errors import ModelError
-from robustft.llm.batching import Batcher
-from robustft.llm.candidates import Question, score
 from robustft.llm.client import Completion, Sampling, Scores, Tag, Usage
-from robustft.llm.decoding import Draw, Drawn, continued
-from robustft.llm.weights import Weights, load
+from robustft.llm.local.batching import Batcher
+from robustft.llm.local.candidates import Question, score
+from robustft.llm.local.decoding import Draw, Drawn, continued
+from robustft.llm.local.weights import Weights, load
 from robustft.records import Message
 
 

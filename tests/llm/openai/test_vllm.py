@@ -14,7 +14,7 @@ import pytest_asyncio
 from robustft.config import LLMConfig
 from robustft.errors import ModelError
 from robustft.llm.client import Sampling
-from robustft.llm.openai import OpenAILLM
+from robustft.llm.openai.model import OpenAILLM
 from robustft.records import Message
 
 URL = os.environ.get("ROBUSTFT_TEST_VLLM")

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llm.tiny import VOCABULARY, naive_logits, tiny_model
-from robustft.llm import rows
+from llm.local.tiny import VOCABULARY, naive_logits, tiny_model
 from robustft.llm.client import Sampling
-from robustft.llm.decoding import Draw, Drawn, continued
+from robustft.llm.local import rows
+from robustft.llm.local.decoding import Draw, Drawn, continued
 
 FREE, WINDOWED = tiny_model(), tiny_model(sliding_window=4)
 END = 1

@@ -18,7 +18,7 @@ from yarl import URL
 
 from robustft.config import LLMConfig
 from robustft.errors import ConfigError, ModelError
-from robustft.llm.pauses import Backoff, Cooldown, retry_after
+from robustft.llm.openai.pauses import Backoff, Cooldown, retry_after
 
 Reply = TypeVar("Reply")
 

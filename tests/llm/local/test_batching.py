@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustft.errors import ModelError
-from robustft.llm.batching import Batcher, Request, cut
+from robustft.llm.local.batching import Batcher, Request, cut
 
 Wanted = Callable[[int], bool]
 

@@ -14,9 +14,9 @@ from llm.server import ChatServer, Fault, raw, status
 from robustft.config import LLMConfig
 from robustft.errors import ConfigError, ModelError
 from robustft.llm.client import Sampling
-from robustft.llm.endpoint import Endpoint, RefusedError
-from robustft.llm.openai import OpenAILLM
-from robustft.llm.pauses import Backoff
+from robustft.llm.openai.endpoint import Endpoint, RefusedError
+from robustft.llm.openai.model import OpenAILLM
+from robustft.llm.openai.pauses import Backoff
 from robustft.records import Message
 
 KEY = "sk-secret-0123456789abcdef"
