@@ -158,9 +158,9 @@ class PromptsConfig(Section):
     self_select: str | None = None
     """Slots: question, given."""
     context: str | None = None
-    """Slots: examples, question, answer_form (none where answers are scored)."""
+    """Slots: examples, question, answer_form. Where answers are scored, examples are turns and there is no prompt."""
     review: str | None = None
-    """Slots: question, first, second, answer_form (none where answers are scored)."""
+    """Slots: question, first, second, and, unless answers are scored, answer_form."""
 
 
 ExpertName = Literal["direct", "reasoning", "likelihood", "agent"]

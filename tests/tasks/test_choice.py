@@ -87,6 +87,7 @@ def test_what_write_writes_label_reads(texts: tuple[str, ...], data: st.DataObje
         st.sampled_from([like, value, value.lower(), "(A)", "1", texts[0], f"Answer: {texts[0]}", "A) x"])
     )
     assert TASK.label(TASK.write(value, given_form, texts), texts) == value
+    assert TASK.label(TASK.write("C", given_form)) == "C"
 
 
 @given(option_of(), option_of())
@@ -112,6 +113,12 @@ def test_nothing_off_the_list_is_read(texts: tuple[str, ...], text: str) -> None
 )
 def test_write_follows_the_form(like: str | None, written: str) -> None:
     assert TASK.write("C", like, FPB) == written
+
+
+def test_write_without_known_options() -> None:
+    assert TASK.write("C", "Answer: B") == "Answer: C"
+    assert TASK.write("C", "b.") == "c."
+    assert TASK.write("C", "1") == "2"
 
 
 def test_write_gives_way_to_the_letter_where_the_form_would_be_misread() -> None:

@@ -15,7 +15,7 @@ from robustft.llm.client import LLM
 from robustft.llm.embedder import Embedder
 from robustft.records import JUDGES, Answer, Example, Relabel, Verdict
 from robustft.relabel.neighbours import nearest
-from robustft.relabel.review import CONTEXT, REVIEW, SCORED_CONTEXT, SCORED_REVIEW, Reviewer, ScoredReviewer
+from robustft.relabel.review import CONTEXT, REVIEW, SCORED_REVIEW, Reviewer, ScoredReviewer
 from robustft.tasks.task import Task
 
 
@@ -78,12 +78,7 @@ async def _asked(
 def _reviewer(config: Config, task: Task) -> Reviewer | ScoredReviewer:
     prompts = config.prompts
     if config.paper.answers == "scored":
-        return ScoredReviewer(
-            task,
-            config.likelihood.normalise,
-            SCORED_CONTEXT.overridden(prompts.context),
-            SCORED_REVIEW.overridden(prompts.review),
-        )
+        return ScoredReviewer(task, config.likelihood.normalise, SCORED_REVIEW.overridden(prompts.review))
     return Reviewer(
         task,
         asking.answer_sampling(config),

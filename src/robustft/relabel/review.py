@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from robustft.llm import asking
 from robustft.llm.client import LLM, Sampling
 from robustft.prompts import Prompt
-from robustft.records import Answer, Example
+from robustft.records import Answer, Example, Message
 from robustft.tasks.task import Reading, Task
 
 CONTEXT = Prompt(
@@ -23,7 +23,6 @@ REVIEW = Prompt(
     "Decide which answer is right; if neither is, give your own. Reply with one line only:\nAnswer: {answer_form}",
     frozenset({"question", "first", "second", "answer_form"}),
 )
-SCORED_CONTEXT = Prompt("context", "{examples}{question}", frozenset({"examples", "question"}))
 SCORED_REVIEW = Prompt(
     "review",
     "{question}\n\nTwo readers have answered.\nFirst reader: {first}\nSecond reader: {second}\n\nThe right answer is",
@@ -56,7 +55,7 @@ class Reviewer:
 
     async def review(self, example: Example, reasoned: Answer | None, context: Answer, llm: LLM) -> Answer:
         """Give the final answer, having read the context answer and the reasoning expert's. Raises ModelError."""
-        first, second = self._said(reasoned), self._said(context)
+        first, second = self._said(context), self._said(reasoned)
         return await self._ask("review", self.review_prompt, example, llm, first=first, second=second)
 
     async def _ask(self, name: str, prompt: Prompt, example: Example, llm: LLM, **slots: str) -> Answer:
@@ -72,29 +71,33 @@ class Reviewer:
 
 @dataclass(frozen=True, slots=True)
 class ScoredReviewer:
-    """The same two questions, answered with the option whose text is likeliest: ours, for small models."""
+    """The same two questions, answered with the option whose text is likeliest: ours, for small models.
+
+    The neighbours are turns of their own, so that the examples show the very form that is scored.
+    """
 
     task: Task
     normalise: bool = False
-    context_prompt: Prompt = SCORED_CONTEXT
     review_prompt: Prompt = SCORED_REVIEW
 
     async def context(self, example: Example, neighbours: Sequence[Example], llm: LLM) -> Answer:
-        """Answer with the neighbours' questions and option texts as examples. Raises ModelError."""
-        shown = "".join(
-            f"{self.task.render(near, listed=False)[-1]['content']}\n"
-            f"{self._text(self.task.label(near.response or '', near.options), near)}\n\n"
-            for near in neighbours
-        )
-        return await self._ask("context", self.context_prompt, example, llm, examples=shown)
+        """Answer with the neighbours' questions and option texts as earlier turns. Raises ModelError."""
+        shown: list[Message] = []
+        for near in reversed(neighbours):  # the nearest stands next to the question
+            text = self._text(self.task.label(near.response or "", near.options), near)
+            shown += [self.task.render(near, listed=False)[-1], Message(role="assistant", content=text)]
+        *earlier, last = self.task.render(example, listed=False)
+        return await self._score("context", [*earlier, *shown, last], example, llm)
 
     async def review(self, example: Example, reasoned: Answer | None, context: Answer, llm: LLM) -> Answer:
         """Give the final answer, having read both answers. Raises ModelError."""
-        first, second = self._text(reasoned.value if reasoned else None, example), self._text(context.value, example)
-        return await self._ask("review", self.review_prompt, example, llm, first=first, second=second)
+        first, second = self._text(context.value, example), self._text(reasoned.value if reasoned else None, example)
+        messages = self.task.render(example, listed=False)
+        return await self._score(
+            "review", asking.wrap(messages, self.review_prompt, first=first, second=second), example, llm
+        )
 
-    async def _ask(self, name: str, prompt: Prompt, example: Example, llm: LLM, **slots: str) -> Answer:
-        messages = asking.wrap(self.task.render(example, listed=False), prompt, **slots)
+    async def _score(self, name: str, messages: Sequence[Message], example: Example, llm: LLM) -> Answer:
         return await asking.score(llm, example, name, messages, normalise=self.normalise)
 
     def _text(self, value: str | None, example: Example) -> str:

@@ -142,10 +142,11 @@ class ChoiceTask:
             return value
         head, said, tail = like[: found.start], like[found.start : found.end], like[found.end :]
         new = _cased(value, said) if said.upper() == found.value else row.text(value)
-        before, own, after = tail.partition(row.text(found.value) or tail)
+        text = row.text(found.value)
+        before, own, after = tail.partition(text) if text else (tail, "", "")
         if not is_mark(head) or any(character.isalnum() for character in before + after):
             return value
-        return head + new + before + (row.text(value) if own and row.texts else own) + after
+        return head + new + before + (row.text(value) if own else "") + after
 
     def _row(self, options: Sequence[str]) -> Options:
         return Options(tuple(options) or self.options)

@@ -37,7 +37,8 @@ _ASIDE = re.compile(r"[,;]?\s(?:because|since)\b|,\s(?:as|which|who)\b|;", re.IG
 _NO_ANSWER = re.compile(
     r"""(?:i\s(?:do\snot|don't|cannot|can't|am\snot|'m\snot)|i'm\s(?:not|sorry)|not\s(?:sure|known|mentioned
     |specified|stated|provided|given|enough|available|possible|clear)
-    |(?:it\s)?(?:cannot|can't|could\snot)\sbe\b|cannot|can't\s|unable\sto|insufficient|no\sanswer|unclear|there\sis\s(?:not|no)\s|either\s|not\s\w+\sbut\s)
+    |(?:it\s)?(?:cannot|can't|could\snot)\sbe\b|cannot|can't\s|unable\sto|insufficient|no\sanswer|unclear
+    |there\sis\s(?:not|no)\s|either\s|not\s\w+\sbut\s)
     |(?:unknown|n/?a|undetermined|unanswerable|none\sgiven)\W*$""",
     re.IGNORECASE | re.VERBOSE,
 )
