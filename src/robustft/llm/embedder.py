@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from robustft.config import LLMConfig
 from robustft.errors import ConfigError
+from robustft.llm.local.weights import quiet
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -99,7 +100,8 @@ class SentenceEmbedder:
         from sentence_transformers import SentenceTransformer
 
         try:
-            return cls(SentenceTransformer(name, device=None if device == "auto" else device))
+            with quiet():
+                return cls(SentenceTransformer(name, device=None if device == "auto" else device))
         except (OSError, ValueError, RuntimeError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise ConfigError(f"embedder: can't load '{name}': {reason}; or write `embedder: tfidf`") from error

@@ -53,7 +53,7 @@ def load(config: LLMConfig) -> Weights:
     dtype = pick_dtype(config.dtype, device)
     source = find(config.model)
     try:
-        with _quiet():
+        with quiet():
             tokenizer = AutoTokenizer.from_pretrained(source)
             model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype).to(device).eval()
     except (OSError, ValueError, ImportError, RuntimeError) as error:
@@ -102,7 +102,7 @@ def converted(gguf: Path) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{gguf.stem}-") as made:
         try:
-            with _quiet():
+            with quiet():
                 _convert(gguf, Path(made) / "model")
         except (OSError, ValueError, ImportError, NotImplementedError) as error:
             raise ConfigError(f"llm.model: can't read {gguf}: {_first_line(error)}") from error
@@ -209,7 +209,7 @@ def _digest(paths: list[Path]) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Hold back transformers' progress bars and advice: only the command line prints."""
     from transformers.utils import logging as hub_logging
 
