@@ -11,6 +11,7 @@ from jinja2 import Environment, PackageLoader
 from robustft import __version__
 from robustft.config import Config
 from robustft.records import Decision, Example
+from robustft.tasks.options import letters
 
 MOST_ROWS = 2000
 """Rows that the page lists; all of them are in decisions.parquet."""
@@ -29,10 +30,23 @@ def render(
         name=name,
         config=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
         metrics=metrics,
-        rows=[
-            {"question": "\n".join(m["content"] for m in example.messages), "decision": decision}
-            for example, decision in zip(examples[:MOST_ROWS], decisions, strict=False)
-        ],
+        rows=[_row(example, decision) for example, decision in zip(examples[:MOST_ROWS], decisions, strict=False)],
         most_rows=MOST_ROWS,
         version=__version__,
     )
+
+
+def _row(example: Example, decision: Decision) -> dict[str, Any]:
+    return {
+        "question": "\n".join(message["content"] for message in example.messages),
+        "decision": decision,
+        "votes": [f"{expert}: {_vote(vote, example)}" for expert, vote in decision.votes.items()],
+    }
+
+
+def _vote(vote: str | None, example: Example) -> str:
+    """Return a vote with its option's text, since a letter alone says little."""
+    if vote is None:
+        return "no answer"
+    names = letters(len(example.options))
+    return f"{vote} ({example.options[names.index(vote)]})" if vote in names else vote
