@@ -116,6 +116,26 @@ async def test_rows_without_a_response_are_labelled_or_left_out(tmp_path: Path, 
         assert decision.decision == "relabel" or example.response is not None
 
 
+async def test_what_is_trained_on_has_the_tasks_form(tmp_path: Path, make: MakeConfig) -> None:
+    path = tmp_path / "d.jsonl"
+    rows = [{"question": f"Capital {i}?", "answer": ["Rome", "Roma"], "truth": "Rome"} for i in range(4)]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    config = make(path, task={"kind": "short", "target": "Answer: {answer}", "instruction": ""}, method="none")
+    await denoise(config, tmp_path / "run")
+    lines = (tmp_path / "run/export/train_messages.jsonl").read_text().splitlines()
+    assert json.loads(lines[0])["messages"] == [
+        {"role": "user", "content": "Capital 0?"},
+        {"role": "assistant", "content": "Answer: Rome"},
+    ]
+    # a conversation keeps its own turns and its own form
+    chat = {"messages": [{"role": "user", "content": "Capital?"}, {"role": "assistant", "content": "Rome"}]}
+    path.write_text(json.dumps(chat))
+    config = make(path, data={"truth": None}, task={"kind": "short", "target": "Answer: {answer}"}, method="none")
+    await denoise(config, tmp_path / "chat")
+    line = json.loads((tmp_path / "chat/export/train_messages.jsonl").read_text())
+    assert line["messages"] == chat["messages"]
+
+
 async def test_nobody_sees_the_truth_or_an_unmapped_column(tmp_path: Path, make: MakeConfig) -> None:
     """A server records all that is sent, embeddings included; changing the hidden columns changes no decision."""
 

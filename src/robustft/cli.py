@@ -14,7 +14,7 @@ from robustft.data.noise import Kind, noise_file
 from robustft.errors import ConfigError, RobustFTError
 from robustft.loading import load_config, make_config
 from robustft.outputs import explain as explain_row
-from robustft.outputs import write_metrics, write_report, write_training_files
+from robustft.outputs import training_rows, write_metrics, write_report, write_training_files
 from robustft.pipeline import denoise as denoise_file
 from robustft.run import RunDir
 from robustft.tasks import make_task
@@ -99,7 +99,8 @@ def export(
     config = make_config(
         tree | {"export": tree["export"] | {"formats": formats, "preferences": preferences}}, "--format"
     )
-    for path in write_training_files(opened, make_task(config.task), config):
+    rows = training_rows(opened, make_task(config.task), config)
+    for path in write_training_files(opened, rows, config):
         typer.echo(path)
 
 

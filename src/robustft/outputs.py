@@ -16,14 +16,18 @@ from robustft.run import RunDir
 from robustft.tasks.task import Task
 
 
-def write_training_files(run: RunDir, task: Task, config: Config) -> list[Path]:
-    """Export the rows that were kept or relabelled, in every format that the config names. Returns the files."""
+def training_rows(run: RunDir, task: Task, config: Config) -> list[TrainRow]:
+    """Return the rows that were kept or relabelled, as they are trained on."""
     conversational = run.read_json("findings.json").get("layout") != "columns"
-    rows = [
+    return [
         _train_row(example, decision, task, config, conversational)
         for example, decision in zip(run.load(Example), run.load(Decision), strict=True)
         if decision.decision in {"keep", "relabel"}
     ]
+
+
+def write_training_files(run: RunDir, rows: Sequence[TrainRow], config: Config) -> list[Path]:
+    """Export the rows in every format that the config names. Returns the files."""
     return write_exports(run.path / "export", rows, config.export, "train")
 
 
@@ -78,12 +82,17 @@ def _train_row(example: Example, decision: Decision, task: Task, config: Config,
     instruction and the options.
     """
     messages: Sequence[Message] = example.messages if conversational else task.render(example)
-    target = config.task.target if not conversational else "{answer}"
     replaced = decision.response_given if decision.decision == "relabel" else None
     return TrainRow(
         id=example.id,
         messages=tuple(messages),
-        response=target.replace("{answer}", decision.response_final or ""),
-        rejected=None if replaced is None else target.replace("{answer}", replaced),
+        response=_target(decision.response_final or "", config, conversational),
+        rejected=None if replaced is None else _target(replaced, config, conversational),
         source=example.source,
     )
+
+
+def _target(response: str, config: Config, conversational: bool) -> str:
+    # of several accepted short answers the first one is trained on
+    answer = response.partition(" | ")[0] if config.task.kind == "short" else response
+    return answer if conversational else config.task.target.replace("{answer}", answer)

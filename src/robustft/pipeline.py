@@ -19,7 +19,7 @@ from robustft.data.readers import read, stamp
 from robustft.detect.detect import detect
 from robustft.engine.local import Progress, Silent
 from robustft.llm.models import Models
-from robustft.outputs import write_metrics, write_report, write_training_files
+from robustft.outputs import training_rows, write_metrics, write_report, write_training_files
 from robustft.records import Answer, Decision, Example, Relabel, Verdict
 from robustft.relabel.relabel import relabel
 from robustft.run import RunDir, fingerprint
@@ -64,6 +64,7 @@ async def denoise(
 
 async def _read(job: Job) -> bool:
     rows = read(job.config.data, job.task, job.limit)
+    job.progress.start("read", len(rows.examples))
     job.run.save(Example, rows.examples)
     findings = {"layout": rows.layout, "skipped": len(rows.skipped), "conflicts": rows.conflicts}
     job.run.write_json("findings.json", findings)
@@ -72,7 +73,7 @@ async def _read(job: Job) -> bool:
         job.progress.note(f"{len(rows.skipped)} malformed rows were skipped; skipped.jsonl names them")
     if rows.conflicts:
         job.progress.note(f"{len(rows.conflicts)} questions have several different responses; findings.json names them")
-    return True
+    return _whole_at_once(job, len(rows.examples))
 
 
 async def _detect(job: Job) -> bool:
@@ -96,18 +97,27 @@ async def _relabel(job: Job) -> bool:
 async def _select(job: Job) -> bool:
     run = job.run
     rows = run.load(Example), run.load(Answer), run.load(Verdict), run.load(Relabel)
+    job.progress.start("select", len(rows[0]))
     run.save(Decision, decide(*rows, job.config, job.task))
-    return True
+    return _whole_at_once(job, len(rows[0]))
 
 
 async def _export(job: Job) -> bool:
-    write_training_files(job.run, job.task, job.config)
-    return True
+    rows = training_rows(job.run, job.task, job.config)
+    job.progress.start("export", len(rows))
+    write_training_files(job.run, rows, job.config)
+    return _whole_at_once(job, len(rows))
 
 
 async def _report(job: Job) -> bool:
     write_metrics(job.run, job.task, job.config)
     write_report(job.run, job.config)
+    return True
+
+
+def _whole_at_once(job: Job, rows: int) -> bool:
+    job.progress.advance(rows)
+    job.progress.finish()
     return True
 
 

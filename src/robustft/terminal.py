@@ -55,12 +55,12 @@ class StageProgress:
         self._bar = self._bars.add_task(stage, total=total)
         self._line(f"{stage}: {total} rows")
 
-    def advance(self) -> None:
-        """Count one row more."""
-        self._done += 1
+    def advance(self, rows: int = 1) -> None:
+        """Count so many rows more."""
+        before, self._done = self._done, self._done + rows
         if self._bar is not None:
-            self._bars.advance(self._bar)
-        if self._done * 10 // self._total > (self._done - 1) * 10 // self._total and self._done < self._total:
+            self._bars.advance(self._bar, rows)
+        if self._done * 10 // self._total > before * 10 // self._total and self._done < self._total:
             self._line(f"{self._stage}: {self._done} of {self._total} rows, {self._rate()}")
 
     def finish(self) -> None:

@@ -16,8 +16,8 @@ class Counting:
 
     def start(self, stage: str, total: int) -> None: ...
 
-    def advance(self) -> None:
-        self.done += 1
+    def advance(self, rows: int = 1) -> None:
+        self.done += rows
 
     def finish(self) -> None: ...
 

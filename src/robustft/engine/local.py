@@ -22,8 +22,8 @@ class Progress(Protocol):
         """A stage begins that has `total` rows to do."""
         ...
 
-    def advance(self) -> None:
-        """One more row is done."""
+    def advance(self, rows: int = 1) -> None:
+        """So many more rows are done."""
         ...
 
     def finish(self) -> None:
@@ -41,7 +41,7 @@ class Silent:
     def start(self, stage: str, total: int) -> None:
         """Say nothing."""
 
-    def advance(self) -> None:
+    def advance(self, rows: int = 1) -> None:
         """Say nothing."""
 
     def finish(self) -> None:

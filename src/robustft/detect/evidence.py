@@ -1,0 +1,105 @@
+"""What is known of the rows before the fusion: the views' log-probabilities, the given labels, the reviewed truths."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustft.errors import DataError
+
+_ZERO_PROBABILITY = -1e4
+_LONGEST = 6.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evidence:
+    """Rows as arrays: N rows, V views, at most K options a row.
+
+    Attributes:
+        logp: (N, V, K) log p of each option under each view, nats, made without seeing the row's label. Only
+            differences within a row count. NaN marks an option that the row doesn't have: those come last, at least
+            one option is left, and all views agree on them. -inf is a probability of zero. A constant row abstains.
+        label: (N,) index of the given option; -1 where there is none.
+        families: (V,) views of one family (such as all experts of one LLM) share their mistakes, and so one prior on
+            their total weight; family 0 is what a prior accuracy is about. A probe is a family of its own.
+        shared: whether option k means the same in every row.
+        reviewed: (N,) index of the option known to be true; -1 where nobody looked. None: nobody looked at any.
+            Reviewed rows must be drawn without regard to their labels.
+    """
+
+    logp: NDArray[np.floating]
+    label: NDArray[np.integer]
+    families: tuple[int, ...]
+    shared: bool
+    reviewed: NDArray[np.integer] | None = None
+
+    def __post_init__(self) -> None:
+        """Raise DataError where shapes or indices don't fit."""
+        n, v, k = self.logp.shape
+        if self.label.shape != (n,) or len(self.families) != v or not v or k < 2:
+            raise DataError(
+                f"evidence: log p is {self.logp.shape}, with {self.label.shape} labels and {len(self.families)} families; "
+                "needed are (N, V, K) with V >= 1 and K >= 2, (N,) and V"
+            )
+        for name, index in (("label", self.label), ("reviewed truth", self.truth)):
+            if index.shape != (n,) or (index < -1).any() or (index >= self.counts).any():
+                raise DataError(f"evidence: a {name} is no option of its row")
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """(N,) options of each row."""
+        return np.asarray((~np.isnan(self.logp[:, 0])).sum(axis=1))
+
+    @property
+    def truth(self) -> NDArray[np.integer]:
+        """(N,) the reviewed truths, -1 where there is none."""
+        return np.full(len(self.logp), -1) if self.reviewed is None else self.reviewed
+
+    def rows(self, index: NDArray[np.integer] | slice) -> Evidence:
+        """Return the rows of `index`."""
+        reviewed = None if self.reviewed is None else self.reviewed[index]
+        return Evidence(self.logp[index], self.label[index], self.families, self.shared, reviewed)
+
+    def blocks(self, size: int) -> Iterator[tuple[slice, Evidence]]:
+        """Yield the rows `size` at a time, each block with its place."""
+        for start in range(0, len(self.logp), size):
+            place = slice(start, start + size)
+            yield place, self.rows(place)
+
+
+def spread_of(evidence: Evidence) -> NDArray[np.float64]:
+    """Return each view's typical size (V,): the median over rows of the deviation of log p between the options, nats.
+
+    1 for a view that abstains everywhere.
+    """
+    logits = _centred(evidence)
+    sizes = np.sqrt(np.nansum(logits**2, axis=2) / evidence.counts[:, None])
+    typical = [np.median(size[size > 0]) if (size > 0).any() else 1.0 for size in sizes.T]
+    return np.asarray(typical, dtype=np.float64)
+
+
+def standardised(evidence: Evidence, spread: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the views' logits (N, V, K) in units of their spread, so that how boldly a view speaks is no matter.
+
+    A row much longer than is typical is cut to 6 of these units: one call's log p of -700 is no stronger evidence than
+    the view ever gives. Absent options are 0.
+    """
+    logits = _centred(evidence) / spread[:, None]
+    size = np.sqrt(np.nansum(logits**2, axis=2, keepdims=True) / evidence.counts[:, None, None])
+    return np.asarray(np.nan_to_num(logits * np.minimum(1.0, _LONGEST / np.maximum(size, _LONGEST))))
+
+
+def top_choices(logits: NDArray[np.float64], counts: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Return the views' answers (N, V, K): 1 at the likeliest option, shared out among equals; sums to 1."""
+    present = np.arange(logits.shape[2]) < counts[:, None, None]
+    masked = np.where(present, logits, -np.inf)
+    best = masked >= masked.max(axis=2, keepdims=True)
+    return np.asarray(best / best.sum(axis=2, keepdims=True))
+
+
+def _centred(evidence: Evidence) -> NDArray[np.float64]:
+    logp = np.maximum(evidence.logp.astype(np.float64), _ZERO_PROBABILITY)
+    return np.asarray(logp - np.nansum(logp, axis=2, keepdims=True) / evidence.counts[:, None, None])
