@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from robustft.errors import DataError
 
-_ZERO_PROBABILITY = -1e4
-_LONGEST = 6.0
+_FLOOR = 12.0
+_TIE = 1e-9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,23 +73,26 @@ class Evidence:
 def spread_of(evidence: Evidence) -> NDArray[np.float64]:
     """Return each view's typical size (V,): the median over rows of the deviation of log p between the options, nats.
 
-    1 for a view that abstains everywhere.
+    1 for a view that never tells options apart by a finite amount.
     """
-    logits = _centred(evidence)
-    sizes = np.sqrt(np.nansum(logits**2, axis=2) / evidence.counts[:, None])
-    typical = [np.median(size[size > 0]) if (size > 0).any() else 1.0 for size in sizes.T]
+    logp = np.where(np.isfinite(evidence.logp), evidence.logp, np.nan).astype(np.float64)
+    finite = np.maximum((~np.isnan(logp)).sum(axis=2, keepdims=True), 1)
+    centred = logp - np.nansum(logp, axis=2, keepdims=True) / finite
+    sizes = np.sqrt(np.nansum(centred**2, axis=2) / finite[:, :, 0])
+    typical = [np.median(size[size > _TIE]) if (size > _TIE).any() else 1.0 for size in sizes.T]
     return np.asarray(typical, dtype=np.float64)
 
 
 def standardised(evidence: Evidence, spread: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the views' logits (N, V, K) in units of their spread, so that how boldly a view speaks is no matter.
 
-    A row much longer than is typical is cut to 6 of these units: one call's log p of -700 is no stronger evidence than
-    the view ever gives. Absent options are 0.
+    An option more than 12 units below the row's best is put there: a single log p of -700 is no stronger evidence than
+    that, nor is a probability of zero. Absent options are 0, and the others of a row have mean 0.
     """
-    logits = _centred(evidence) / spread[:, None]
-    size = np.sqrt(np.nansum(logits**2, axis=2, keepdims=True) / evidence.counts[:, None, None])
-    return np.asarray(np.nan_to_num(logits * np.minimum(1.0, _LONGEST / np.maximum(size, _LONGEST))))
+    best = np.nanmax(evidence.logp, axis=2, keepdims=True)
+    below = np.maximum((evidence.logp - np.where(np.isfinite(best), best, 0.0)) / spread[:, None], -_FLOOR)
+    mean = np.nansum(below, axis=2, keepdims=True) / evidence.counts[:, None, None]
+    return np.asarray(np.nan_to_num(below - mean), dtype=np.float64)
 
 
 def top_choices(logits: NDArray[np.float64], counts: NDArray[np.integer]) -> NDArray[np.float64]:
@@ -99,7 +102,3 @@ def top_choices(logits: NDArray[np.float64], counts: NDArray[np.integer]) -> NDA
     best = masked >= masked.max(axis=2, keepdims=True)
     return np.asarray(best / best.sum(axis=2, keepdims=True))
 
-
-def _centred(evidence: Evidence) -> NDArray[np.float64]:
-    logp = np.maximum(evidence.logp.astype(np.float64), _ZERO_PROBABILITY)
-    return np.asarray(logp - np.nansum(logp, axis=2, keepdims=True) / evidence.counts[:, None, None])
