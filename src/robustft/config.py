@@ -103,6 +103,9 @@ class LLMConfig(Section):
     """Alternatives asked for at each token of an answer (0: none): they give the option probabilities."""
     token_parameter: Literal["auto", "max_tokens", "max_completion_tokens"] = "auto"
     """openai: how the length limit is named. auto: max_tokens, and the other one where the server asks for it."""
+    send_seed: bool = False
+    """openai: send a seed with every request. Off, since vLLM on a CPU (0.32) dies of one in a prompt that it takes in
+    pieces; what makes a run repeatable is the ledger, which keeps every answer."""
     extra_body: dict[str, object] = Field(default_factory=dict)
     """openai: further keys of every request, such as chat_template_kwargs."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"

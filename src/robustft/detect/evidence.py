@@ -101,4 +101,3 @@ def top_choices(logits: NDArray[np.float64], counts: NDArray[np.integer]) -> NDA
     masked = np.where(present, logits, -np.inf)
     best = masked >= masked.max(axis=2, keepdims=True)
     return np.asarray(best / best.sum(axis=2, keepdims=True))
-

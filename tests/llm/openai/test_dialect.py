@@ -63,7 +63,7 @@ def test_the_users_choice_stays() -> None:
 def test_what_is_sent() -> None:
     assert Dialect().ask(Sampling(max_tokens=7)) == {"max_tokens": 7, "temperature": 0.0}
     full = Sampling(temperature=1.0, max_tokens=7, top_p=0.9, top_logprobs=20, stop=("\n",), seed=5, sample=2)
-    assert Dialect(alternatives=5).ask(full) == {
+    assert Dialect(alternatives=5, seeded=True).ask(full) == {
         "max_tokens": 7,
         "temperature": 1.0,
         "top_p": 0.9,
@@ -72,5 +72,7 @@ def test_what_is_sent() -> None:
         "logprobs": True,
         "top_logprobs": 5,
     }
+    assert "seed" not in Dialect.of(LLMConfig()).ask(full)
+    assert Dialect.of(LLMConfig(send_seed=True)).ask(full)["seed"] == 7
     assert "top_logprobs" not in Dialect(alternatives=0).ask(full)
     assert "logprobs" not in Dialect(logprobs=False).ask(full)

@@ -18,19 +18,20 @@ _LIMIT = re.compile(r"less|greater|more than|at most|max|between|exceed|range|up
 class Dialect:
     """The parameters that a server takes: how the length limit is named, and how many alternatives it lists a token.
 
-    `fixed`: the name of the length limit is the user's choice and stays.
+    `fixed`: the name of the length limit is the user's choice and stays. `seeded`: seeds are sent.
     """
 
     length: str = "max_tokens"
     fixed: bool = False
     logprobs: bool = True
     alternatives: int = 20
+    seeded: bool = False
 
     @classmethod
     def of(cls, config: LLMConfig) -> Dialect:
         """Return what to begin with."""
-        given = config.token_parameter
-        return cls() if given in {"auto"} else cls(length=given, fixed=True)
+        given, seeded = config.token_parameter, config.send_seed
+        return cls(seeded=seeded) if given == "auto" else cls(length=given, fixed=True, seeded=seeded)
 
     def ask(self, sampling: Sampling) -> dict[str, Any]:
         """Return the keys of a request that stand for `sampling`; the sample's number moves the seed."""
@@ -39,7 +40,7 @@ class Dialect:
             body["top_p"] = sampling.top_p
         if sampling.stop:
             body["stop"] = list(sampling.stop)
-        if sampling.seed is not None:
+        if self.seeded and sampling.seed is not None:
             body["seed"] = sampling.seed + sampling.sample
         if sampling.top_logprobs and self.logprobs:
             body["logprobs"] = True

@@ -1,0 +1,184 @@
+"""What the fusion found out, with intervals, and whether the data say enough for it to be trusted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import chi2, norm
+
+from robustft.detect.evidence import Evidence, standardised, top_choices
+from robustft.detect.fitting import Parameters, Sample, log_likelihood, opinions
+from robustft.detect.noise_model import transition
+from robustft.detect.posterior import Fusion, posterior_given
+
+CHANCE = 0.01
+"""How often views that know nothing, or labels that are all noise, may pass for better."""
+ENOUGH_REVIEWED = 20
+"""Reviewed rows from which on they settle what the labels leave open."""
+SURE_WITHIN = 0.1
+"""A noise rate is sure where its 95 % interval is no wider than this to either side."""
+
+_DRAWS = 100
+_ROWS = 4_000
+_FIT = 30_000
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate and its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+
+    @classmethod
+    def of(cls, value: float, draws: NDArray[np.float64]) -> Interval:
+        """Read the interval off `draws` (D,)."""
+        low, high = np.quantile(draws, [0.025, 0.975])
+        return cls(value, float(min(low, value)), float(max(high, value)))
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a run learnt about its labels and its views.
+
+    Attributes:
+        noise_rate: share of wrong labels.
+        skill: for each view, the share of rows whose true answer is the view's likeliest; an abstention counts 1/K.
+        chance: that share for a view that knows nothing: the mean of 1/K.
+        agreement: how far labels and views agree beyond chance, in standard deviations.
+        gain: log likelihood of the labels over that without any view, nats.
+        identified: whether labels may be changed at all.
+        sure: whether the noise rate is known to within 0.1.
+        reason: why, in a sentence.
+    """
+
+    noise_rate: Interval
+    skill: tuple[Interval, ...]
+    chance: float
+    agreement: float
+    gain: float
+    identified: bool
+    sure: bool
+    reason: str
+
+
+def findings(evidence: Evidence, fusion: Fusion, seed: int = 0) -> Findings:
+    """Judge a fusion by rows like those that it was fitted on; intervals come from 100 draws of its parameters."""
+    known = np.flatnonzero((evidence.label >= 0) | (evidence.truth >= 0))
+    rng = np.random.default_rng(seed)
+    rows = evidence.rows(np.sort(rng.choice(known, min(_ROWS, len(known)), replace=False)))
+    draws = [_measured(rows, fusion, parameters) for parameters in _drawn(fusion, rng)]
+    at_peaks = [(part.share, _measured(rows, fusion, part.parameters)) for part in fusion.components]
+    mean = sum(share * numbers for share, numbers in at_peaks)
+    table = np.array(draws)
+    # a share of finitely many rows wavers by itself
+    skills = table[:, 1:] + rng.standard_normal(table[:, 1:].shape) * np.sqrt(
+        table[:, 1:] * (1 - table[:, 1:]) / len(rows.logp)
+    )
+    noise_rate = Interval.of(float(mean[0]), table[:, 0])
+    skill = tuple(Interval.of(float(m), np.clip(d, 0.0, 1.0)) for m, d in zip(mean[1:], skills.T, strict=True))
+    sample = Sample.of(evidence.rows(known[:_FIT]), fusion.spread)
+    agrees, gained = agreement(sample, fusion), gain(sample, fusion)
+    identified, reason = _verdict(evidence, fusion, agrees, gained)
+    sure = max(noise_rate.high - noise_rate.value, noise_rate.value - noise_rate.low) <= SURE_WITHIN
+    if identified and not sure:
+        reason += f"; the noise rate is not sure: {noise_rate.low:.2f} to {noise_rate.high:.2f}"
+    return Findings(noise_rate, skill, float(np.mean(1.0 / rows.counts)), agrees, gained, identified, sure, reason)
+
+
+def _verdict(evidence: Evidence, fusion: Fusion, agreement: float, gain: float) -> tuple[bool, str]:
+    families, views = len(set(evidence.families)), len(evidence.families)
+    needed = float(norm.isf(CHANCE / families))
+    if agreement > needed:
+        return True, f"views and labels agree beyond chance (z {agreement:.1f}; by chance up to {needed:.1f})"
+    if gain > float(chi2.isf(CHANCE / 10, families + views + 1)) / 2:
+        return True, f"the views foretell the labels ({gain:.0f} nats better than without them), if not by agreeing"
+    reviewed = int((evidence.truth >= 0).sum())
+    if reviewed >= ENOUGH_REVIEWED:
+        return True, f"rests on the {reviewed} reviewed rows: views and labels alone don't settle it"
+    if fusion.priors.accuracy is not None:
+        return (
+            True,
+            f"rests on your prior accuracy of {fusion.priors.accuracy:g}: the labels neither confirm nor deny it",
+        )
+    return False, (
+        f"not identified: views and labels agree no more than by chance (z {agreement:.1f}, needed {needed:.1f}), so one "
+        "or the other is useless and no arithmetic says which; labels stay. Set `posterior.prior_accuracy`, or review "
+        f"{ENOUGH_REVIEWED + 10} rows drawn at random"
+    )
+
+
+def agreement(sample: Sample, fusion: Fusion) -> float:
+    """Return how far the labels agree with the views beyond chance, in standard deviations; the best family's.
+
+    For each family, the sum over rows of its opinion of the given label, less what labels drawn at random by their
+    frequencies would give: near 0 for views that know nothing, whatever their bias, and for labels that are all noise.
+    """
+    labelled = sample.evidence.label >= 0
+    label, counts = sample.evidence.label[labelled], sample.evidence.counts[labelled]
+    if not len(label):
+        return 0.0
+    frequency = _frequencies(label, counts, sample.logits.shape[2], fusion.layout.intercepts)
+    member = fusion.layout.member.astype(float)
+    found = []
+    for opinion in opinions(sample.logits[:, labelled], member / member.sum(axis=1, keepdims=True)):
+        fair = opinion - opinion.mean(axis=0) if fusion.layout.intercepts else opinion
+        mean = (frequency * fair).sum(axis=1)
+        variance = (frequency * fair**2).sum() - (mean**2).sum()
+        excess = (fair[np.arange(len(label)), label] - mean).sum()
+        found.append(float(excess / np.sqrt(variance)) if variance > 0 else 0.0)
+    return max(found)
+
+
+def gain(sample: Sample, fusion: Fusion) -> float:
+    """Return the log likelihood of the labels less that without any view, nats, at the likeliest parameters."""
+    labelled = np.flatnonzero((sample.evidence.label >= 0) & (sample.evidence.truth < 0))
+    if not len(labelled):
+        return 0.0
+    rows = Sample.of(sample.evidence.rows(labelled), fusion.spread)
+    biased = fusion.layout.intercepts or fusion.layout.leans
+    label = rows.evidence.label
+    frequency = _frequencies(label, rows.evidence.counts, rows.logits.shape[2], biased)
+    best = max(fusion.components, key=lambda part: part.share).parameters
+    return log_likelihood(best, rows) - float(np.log(frequency[np.arange(len(label)), label]).sum())
+
+
+def _frequencies(
+    label: NDArray[np.integer], counts: NDArray[np.integer], width: int, biased: bool
+) -> NDArray[np.float64]:
+    """Return how often each label is given among the rows with as many options, (N, K); 1/K unless `biased`."""
+    frequency = np.zeros((len(label), width))
+    for k in np.unique(counts):
+        rows = counts == k
+        observed = np.bincount(label[rows], minlength=k) / rows.sum()
+        frequency[rows, :k] = observed if biased else 1.0 / k
+    return frequency
+
+
+def _drawn(fusion: Fusion, rng: np.random.Generator) -> list[Parameters]:
+    """Draw parameters from the mixture, each component a Gaussian about its peak."""
+    parts = fusion.components
+    rates = np.array([part.parameters.rate for part in parts])
+    step = np.gradient(rates) if len(parts) > 1 else np.zeros(1)
+    chosen = rng.choice(len(parts), _DRAWS, p=[part.share for part in parts])
+    drawn = []
+    for c in chosen:
+        peak = parts[c].peak
+        vector = rng.multivariate_normal(peak.vector, peak.covariance, method="eigh")
+        rate = float(np.clip(rates[c] + (rng.random() - 0.5) * step[c], 1e-4, 1 - 1e-4))
+        drawn.append(fusion.layout.parameters(vector, rate))
+    return drawn
+
+
+def _measured(rows: Evidence, fusion: Fusion, parameters: Parameters) -> NDArray[np.float64]:
+    """Return the noise rate and each view's skill, (1 + V,)."""
+    q = posterior_given(rows, fusion.spread, parameters)
+    answers = top_choices(standardised(rows, fusion.spread), rows.counts)
+    wrong = 0.0
+    for k in np.unique(rows.counts):
+        matrix = transition(parameters.rate, parameters.lean, int(k))
+        wrong += float((q[rows.counts == k, :k] @ (1.0 - np.diagonal(matrix))).sum())
+    return np.concatenate([[wrong / len(q)], np.einsum("nk,nvk->v", q, answers) / len(q)])

@@ -1,0 +1,71 @@
+"""From the posterior to decisions: which labels are suspect, and which rows are sure enough to train on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Choice:
+    """What becomes of each row.
+
+    `answer` (N,): the option to train on. `confidence` (N,): that it is the true one. `taken` (N,): whether the row is
+    sure enough; the row is kept where its answer is its label, else relabelled. `accuracy`: the taken rows' mean
+    confidence, None where none is taken.
+    """
+
+    answer: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    taken: NDArray[np.bool_]
+    accuracy: float | None
+
+
+def choose(posterior: NDArray[np.float64], label: NDArray[np.integer], target_accuracy: float) -> Choice:
+    """Take rows from the most confident down, as many as keep their mean confidence at the target or above.
+
+    `posterior` (N, K), `label` (N,) -1 where there is none, `target_accuracy` in [0, 1]. Where options are equally
+    likely the label stays; rows of equal confidence are taken in their order.
+    """
+    rows = np.arange(len(posterior))
+    answer = posterior.argmax(axis=1)
+    confidence = posterior[rows, answer]
+    stays = (label >= 0) & (posterior[rows, label] >= confidence)
+    answer = np.where(stays, label, answer)
+    order = np.argsort(-confidence, kind="stable")
+    means = np.cumsum(confidence[order]) / np.arange(1, len(rows) + 1)
+    # the mean falls along the order, so what holds for a row holds for all before it
+    count = int((means >= target_accuracy).sum())
+    taken = np.zeros(len(rows), dtype=bool)
+    taken[order[:count]] = True
+    return Choice(answer, confidence, taken, float(means[count - 1]) if count else None)
+
+
+def keep_labels(label: NDArray[np.integer], posterior: NDArray[np.float64]) -> Choice:
+    """Change nothing, for a fusion that isn't identified: every labelled row is taken with the label that it has.
+
+    Its confidence is what the posterior says of it, which nobody should trust; rows without a label are left out.
+    """
+    labelled = label >= 0
+    confidence = np.where(labelled, posterior[np.arange(len(label)), label], posterior.max(axis=1))
+    return Choice(np.where(labelled, label, posterior.argmax(axis=1)), confidence, labelled, None)
+
+
+def suspects(posterior: NDArray[np.float64], label: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Flag the labels (N,) whose flagging gives the best expected F1; rows without a label are never flagged.
+
+    Rows are flagged from the likeliest to be wrong down, as many as maximise 2 hits / (flags + wrong labels) with both
+    in expectation under the posterior (Lipton et al. 2014: that is everything above half the F1 reached).
+    """
+    flags = np.zeros(len(label), dtype=bool)
+    labelled = np.flatnonzero(label >= 0)
+    if len(labelled) == 0:
+        return flags
+    wrong = 1.0 - posterior[labelled, label[labelled]]
+    order = np.argsort(-wrong, kind="stable")
+    f1 = 2.0 * np.cumsum(wrong[order]) / (np.arange(1, len(order) + 1) + wrong.sum())
+    best = int(np.argmax(f1))
+    flags[labelled[order[: best + 1]]] = True
+    return flags
