@@ -37,12 +37,13 @@ async def test_kill_9_loses_at_most_the_calls_in_flight(tmp_path: Path) -> None:
             "data": {"path": "d.csv"},
             "llm": {"backend": "openai", "base_url": server.url, "model": "m", "concurrency": CONCURRENCY},
             "embedder": "tfidf",
+            "experts": ["direct", "likelihood"],
             "ledger": "ledger.sqlite",
         }
         config = tmp_path / "config.yaml"
         config.write_text(yaml.safe_dump(tree))
         kills = 0
-        for wanted in (30, 90, 150):
+        for wanted in (60, 150, 300):
             process = await start(config, tmp_path / "run")
             while server.calls < wanted and process.returncode is None:
                 await asyncio.sleep(0.005)

@@ -41,8 +41,8 @@ class Evidence:
         n, v, k = self.logp.shape
         if self.label.shape != (n,) or len(self.families) != v or not v or k < 2:
             raise DataError(
-                f"evidence: log p is {self.logp.shape}, with {self.label.shape} labels and {len(self.families)} families; "
-                "needed are (N, V, K) with V >= 1 and K >= 2, (N,) and V"
+                f"evidence: log p is {self.logp.shape}, with {self.label.shape} labels and {len(self.families)} "
+                "families; needed are (N, V, K) with V >= 1 and K >= 2, (N,) and V"
             )
         for name, index in (("label", self.label), ("reviewed truth", self.truth)):
             if index.shape != (n,) or (index < -1).any() or (index >= self.counts).any():

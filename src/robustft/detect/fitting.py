@@ -270,10 +270,6 @@ def climb(rate: float, start: Vector, sample: Sample, layout: Layout, priors: Pr
 
 
 def _curvature(vector: Vector, downhill: Callable[[Vector], tuple[float, Vector]]) -> NDArray[np.float64]:
-    step = 1e-4
-    slopes = [
-        (downhill(vector + step * axis)[1] - downhill(vector - step * axis)[1]) / (2 * step)
-        for axis in np.eye(len(vector))
-    ]
-    matrix = np.array(slopes)
+    here, step = downhill(vector)[1], 1e-5
+    matrix = np.array([downhill(vector + step * axis)[1] - here for axis in np.eye(len(vector))]) / step
     return np.asarray((matrix + matrix.T) / 2)

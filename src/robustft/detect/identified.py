@@ -11,7 +11,7 @@ from scipy.stats import chi2, norm
 from robustft.detect.evidence import Evidence, standardised, top_choices
 from robustft.detect.fitting import Parameters, Sample, log_likelihood, opinions
 from robustft.detect.noise_model import transition
-from robustft.detect.posterior import Fusion, posterior_given
+from robustft.detect.posterior import FIT_ROWS, Fusion, fitted_rows, posterior_given
 
 CHANCE = 0.01
 """How often views that know nothing, or labels that are all noise, may pass for better."""
@@ -22,7 +22,6 @@ SURE_WITHIN = 0.1
 
 _DRAWS = 100
 _ROWS = 4_000
-_FIT = 30_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +66,11 @@ class Findings:
 
 def findings(evidence: Evidence, fusion: Fusion, seed: int = 0) -> Findings:
     """Judge a fusion by rows like those that it was fitted on; intervals come from 100 draws of its parameters."""
-    known = np.flatnonzero((evidence.label >= 0) | (evidence.truth >= 0))
     rng = np.random.default_rng(seed)
-    rows = evidence.rows(np.sort(rng.choice(known, min(_ROWS, len(known)), replace=False)))
+    rows = evidence.rows(fitted_rows(evidence, _ROWS, seed))
     draws = [_measured(rows, fusion, parameters) for parameters in _drawn(fusion, rng)]
     at_peaks = [(part.share, _measured(rows, fusion, part.parameters)) for part in fusion.components]
-    mean = sum(share * numbers for share, numbers in at_peaks)
+    mean = np.sum([share * numbers for share, numbers in at_peaks], axis=0)
     table = np.array(draws)
     # a share of finitely many rows wavers by itself
     skills = table[:, 1:] + rng.standard_normal(table[:, 1:].shape) * np.sqrt(
@@ -80,7 +78,7 @@ def findings(evidence: Evidence, fusion: Fusion, seed: int = 0) -> Findings:
     )
     noise_rate = Interval.of(float(mean[0]), table[:, 0])
     skill = tuple(Interval.of(float(m), np.clip(d, 0.0, 1.0)) for m, d in zip(mean[1:], skills.T, strict=True))
-    sample = Sample.of(evidence.rows(known[:_FIT]), fusion.spread)
+    sample = Sample.of(evidence.rows(fitted_rows(evidence, FIT_ROWS, seed)), fusion.spread)
     agrees, gained = agreement(sample, fusion), gain(sample, fusion)
     identified, reason = _verdict(evidence, fusion, agrees, gained)
     sure = max(noise_rate.high - noise_rate.value, noise_rate.value - noise_rate.low) <= SURE_WITHIN
@@ -105,9 +103,9 @@ def _verdict(evidence: Evidence, fusion: Fusion, agreement: float, gain: float) 
             f"rests on your prior accuracy of {fusion.priors.accuracy:g}: the labels neither confirm nor deny it",
         )
     return False, (
-        f"not identified: views and labels agree no more than by chance (z {agreement:.1f}, needed {needed:.1f}), so one "
-        "or the other is useless and no arithmetic says which; labels stay. Set `posterior.prior_accuracy`, or review "
-        f"{ENOUGH_REVIEWED + 10} rows drawn at random"
+        f"not identified: views and labels agree no more than by chance (z {agreement:.1f}, needed {needed:.1f}), so "
+        "one or the other is useless and no arithmetic says which; labels stay. Set `posterior.prior_accuracy`, or "
+        f"review {ENOUGH_REVIEWED + 10} rows drawn at random"
     )
 
 

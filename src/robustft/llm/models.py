@@ -14,6 +14,7 @@ from robustft.llm.client import LLM
 from robustft.llm.embedder import Embedder, open_embedder
 from robustft.llm.ledger import Calls, Ledger, LedgeredLLM
 from robustft.llm.scripted import ScriptedLLM, simulated_rows
+from robustft.llm.split import SplitScores
 from robustft.records import Example
 from robustft.tasks.task import Task
 
@@ -36,7 +37,8 @@ class Models:
         if self._llm is None:
             opened = await asyncio.to_thread(_open, self._config, self._task, self._examples)
             self._ledger = Ledger(ledger_path(self._config))
-            self._llm = LedgeredLLM(opened, self._ledger, opened.identity, self.calls)
+            ledgered = LedgeredLLM(opened, self._ledger, opened.identity, self.calls)
+            self._llm = SplitScores(ledgered) if self._config.llm.backend == "openai" else ledgered
         return self._llm
 
     async def embedder(self) -> Embedder:

@@ -1,0 +1,149 @@
+"""The probe: a classifier on the rows' embeddings, fitted on what is believed of other rows; one more view."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import log_softmax
+
+from robustft.detect.evidence import Evidence
+from robustft.detect.fitting import Priors
+from robustft.detect.posterior import Fusion, Noise, fit, posterior
+
+NEAR = 0.95
+"""Cosine from which on two rows are near-duplicates."""
+FOLDS = 5
+ROUNDS = 3
+RIDGE = 0.3
+"""Penalty on the squared coefficients, for rows of length 1 (scikit-learn's 1 / C)."""
+FIT_ROWS = 20_000
+"""Rows that one fold's classifier is fitted on, at most."""
+
+_CELL = 2_000
+
+
+def near_duplicates(embeddings: NDArray[np.floating], near: float = NEAR, seed: int = 0) -> NDArray[np.int64]:
+    """Return a group for each row (N,): rows with a cosine of `near` or more share one, and so do their neighbours'.
+
+    `embeddings` (N, d): unit rows; a zero row is a group of its own. Beyond 2,000 rows only those are compared that
+    lie nearest to the same of N / 500 rows drawn at random, which finds most near-duplicates and all exact ones.
+    """
+    n = len(embeddings)
+    group = np.arange(n)
+    for cell in _cells(embeddings, seed):
+        rows = embeddings[cell]
+        left, right = np.nonzero(np.triu(rows @ rows.T >= near, 1))
+        for a, b in zip(cell[left].tolist(), cell[right].tolist(), strict=True):
+            _join(group, a, b)
+    return np.array([_root(group, i) for i in range(n)])
+
+
+def _cells(embeddings: NDArray[np.floating], seed: int) -> list[NDArray[np.int64]]:
+    n = len(embeddings)
+    if n <= _CELL:
+        return [np.arange(n)]
+    centres = embeddings[np.random.default_rng(seed).choice(n, n // 500, replace=False)]
+    nearest = np.concatenate([(block @ centres.T).argmax(axis=1) for block in np.array_split(embeddings, n // 500)])
+    order = np.argsort(nearest, kind="stable")
+    cells = np.split(order, np.flatnonzero(np.diff(nearest[order])) + 1)
+    # a crowded cell is cut up, so that memory doesn't grow with its square
+    return [part for cell in cells for part in np.array_split(cell, -(-len(cell) // (2 * _CELL)))]
+
+
+def _root(group: NDArray[np.int64], i: int) -> int:
+    while group[i] != i:
+        group[i] = group[group[i]]
+        i = int(group[i])
+    return i
+
+
+def _join(group: NDArray[np.int64], a: int, b: int) -> None:
+    a, b = _root(group, a), _root(group, b)
+    group[max(a, b)] = min(a, b)
+
+
+def folds_of(group: NDArray[np.integer], folds: int = FOLDS, seed: int = 0) -> NDArray[np.int64]:
+    """Deal groups to folds at random, the largest first, each to the smallest fold; returns (N,) in 0..folds-1."""
+    _, member, sizes = np.unique(group, return_inverse=True, return_counts=True)
+    shuffled = np.random.default_rng(seed).permutation(len(sizes))
+    fold, filled = np.zeros(len(sizes), dtype=np.int64), np.zeros(folds, dtype=np.int64)
+    for g in shuffled[np.argsort(-sizes[shuffled], kind="stable")]:
+        fold[g] = filled.argmin()
+        filled[fold[g]] += sizes[g]
+    return np.asarray(fold[member])
+
+
+def cross_fitted(
+    embeddings: NDArray[np.floating],
+    targets: NDArray[np.float64],
+    fold: NDArray[np.integer],
+    ridge: float = RIDGE,
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """Return log p of each option (N, K), each row's from a multinomial logistic regression on the other folds.
+
+    `embeddings` (N, d); `targets` (N, K): soft labels, rows sum to 1, or to 0 for rows to leave out; `fold` (N,).
+    """
+    result = np.zeros(targets.shape)
+    usable = targets.sum(axis=1) > 0
+    for held in np.unique(fold):
+        rows = np.flatnonzero((fold != held) & usable)
+        if len(rows) > FIT_ROWS:
+            rows = np.random.default_rng(seed).choice(rows, FIT_ROWS, replace=False)
+        weights, intercept = logistic_regression(embeddings[rows], targets[rows], ridge)
+        out = fold == held
+        result[out] = log_softmax(embeddings[out] @ weights + intercept, axis=1)
+    return result
+
+
+def logistic_regression(
+    features: NDArray[np.floating], targets: NDArray[np.float64], ridge: float = RIDGE
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Fit a multinomial logistic regression on soft labels; returns its coefficients (d, K) and intercepts (K,)."""
+    d, k = features.shape[1], targets.shape[1]
+
+    def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        weights, intercept = flat[: d * k].reshape(d, k), flat[d * k :]
+        logp = log_softmax(features @ weights + intercept, axis=1)
+        slope = np.exp(logp) * targets.sum(axis=1, keepdims=True) - targets
+        value = -float(np.vdot(targets, logp)) + 0.5 * ridge * float(np.vdot(weights, weights))
+        return value, np.concatenate([(features.T @ slope + ridge * weights).ravel(), slope.sum(axis=0)])
+
+    found = minimize(loss, np.zeros(d * k + k), jac=True, method="L-BFGS-B", options={"maxiter": 200, "ftol": 1e-7})
+    return found.x[: d * k].reshape(d, k), found.x[d * k :]
+
+
+def with_probe(
+    evidence: Evidence,
+    embeddings: NDArray[np.floating],
+    fold: NDArray[np.integer],
+    priors: Priors | None = None,
+    noise: Noise = "auto",
+    rounds: int = ROUNDS,
+) -> tuple[Evidence, Fusion]:
+    """Let the probe learn from the posterior: `rounds` times fit it on the other folds' posterior, and fuse again.
+
+    Weights and noise rate are fitted anew in each round: that is what keeps the probe from drifting into its own
+    mistakes. Returns the evidence with the probe as its last view, a family of its own, and the last fusion. Only for
+    options that mean the same in every row.
+    """
+    fusion = fit(evidence, priors, noise)
+    seen = evidence
+    for _ in range(rounds):
+        logp = cross_fitted(embeddings, posterior(seen, fusion), fold)
+        seen = with_view(evidence, logp)
+        fusion = fit(seen, priors, noise)
+    return seen, fusion
+
+
+def with_view(evidence: Evidence, logp: NDArray[np.float64]) -> Evidence:
+    """Add a view (N, K), a family of its own; NaN where a row lacks an option is set here."""
+    masked = np.where(np.isnan(evidence.logp[:, :1]), np.nan, logp[:, None])
+    return replace(
+        evidence,
+        logp=np.concatenate([evidence.logp, masked], axis=1),
+        families=(*evidence.families, max(evidence.families) + 1),
+    )

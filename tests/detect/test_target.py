@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from robustft.detect.target import choose, keep_labels, suspects
+
+
+@given(st.lists(st.floats(0.34, 1.0), min_size=1, max_size=40), st.floats(0.5, 1.0))
+def test_takes_as_many_as_keep_the_mean_confidence_at_the_target(sure: list[float], target: float) -> None:
+    first = np.array(sure)
+    p = np.stack([first, (1 - first) * 0.5, (1 - first) * 0.5], axis=1)
+    choice = choose(p, np.zeros(len(sure), dtype=int), target)
+    taken = np.sort(choice.confidence[choice.taken])
+    assert not len(taken) or taken.mean() >= target - 1e-9
+    left = np.sort(choice.confidence[~choice.taken])
+    if len(left):
+        assert not len(taken) or left[-1] <= taken[0]
+        assert np.append(taken, left[-1]).mean() < target + 1e-9
+
+
+def test_a_label_that_is_as_likely_as_any_stays() -> None:
+    choice = choose(np.array([[0.4, 0.4, 0.2], [0.4, 0.5, 0.1], [0.1, 0.2, 0.7]]), np.array([1, 0, -1]), 0.6)
+    assert choice.answer.tolist() == [1, 1, 2]
+    assert choice.taken.tolist() == [False, True, True]
+    assert choice.accuracy == 0.6
+
+
+def test_nothing_is_taken_where_nothing_is_sure() -> None:
+    choice = choose(np.full((3, 2), 0.5), np.array([0, 1, -1]), 0.95)
+    assert not choice.taken.any()
+    assert choice.accuracy is None
+
+
+def test_labels_that_are_kept_are_all_taken() -> None:
+    choice = keep_labels(np.array([2, -1]), np.array([[0.9, 0.1, 0.0], [0.0, 0.1, 0.9]]))
+    assert choice.answer.tolist() == [2, 2]
+    assert choice.taken.tolist() == [True, False]
+
+
+def test_suspects_maximise_the_expected_f1() -> None:
+    wrong = np.array([0.9, 0.6, 0.45, 0.2, 0.05])
+    p = np.stack([1 - wrong, wrong], axis=1)
+    flags = suspects(p, np.zeros(5, dtype=int))
+    assert flags.tolist() == [True, True, True, False, False]
+    assert suspects(p, np.array([0, -1, -1, -1, -1])).tolist() == [True, False, False, False, False]
+    assert not suspects(p, np.full(5, -1)).any()
