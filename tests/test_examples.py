@@ -59,7 +59,7 @@ def test_the_other_two_kinds_run_to_the_end(name: str, tmp_path: Path) -> None:
     path, noisy = ROOT / f"examples/{name}.yaml", tmp_path / "noisy.jsonl"
     source = load_config(path).data.path
     command = [sys.executable, "-m", "robustft", "noise", str(source), str(noisy), "--task", str(path)]
-    subprocess.run(command, check=True, capture_output=True)  # noqa: S603
+    subprocess.run(command, check=True, capture_output=True)
     sets = [f"data.path={noisy}", "data.truth=truth", "llm.backend=scripted", "llm.scripted.accuracy=0.95"]
     sets += ["embedder=tfidf", f"ledger={tmp_path / 'ledger.sqlite'}"]
     metrics = asyncio.run(denoise(load_config(path, sets), tmp_path / "run"))
@@ -74,7 +74,7 @@ def test_the_noisy_file_is_what_the_command_in_its_readme_makes(tmp_path: Path) 
     assert command is not None
     words = command[0].replace("\\\n", " ").split()
     words[words.index("examples/data/shop/noisy30.csv")] = str(tmp_path / "again.csv")
-    subprocess.run([sys.executable, "-m", *words], check=True, capture_output=True, cwd=ROOT)  # noqa: S603
+    subprocess.run([sys.executable, "-m", *words], check=True, capture_output=True, cwd=ROOT)
     assert (tmp_path / "again.csv").read_bytes() == (SHOP / "noisy30.csv").read_bytes()
 
 

@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -140,7 +141,7 @@ async def test_nobody_sees_the_truth_or_an_unmapped_column(tmp_path: Path, make:
     """A server records all that is sent, embeddings included; changing the hidden columns changes no decision."""
 
     # the answers depend on the prompt alone, and are often enough right to make clean rows
-    def answer(body: dict) -> str:  # type: ignore[type-arg]
+    def answer(body: dict[str, Any]) -> str:
         return f"Answer: {'ABC'[sum(map(ord, str(body['messages'][-1]['content'])[20:60])) % 3]}"
 
     async with ChatServer(answer=answer) as server:
