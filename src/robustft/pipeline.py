@@ -16,12 +16,12 @@ import orjson
 from robustft import __version__
 from robustft.config import Config
 from robustft.data.readers import read, stamp
-from robustft.detect.detect import detect
+from robustft.detect.detect import detect, make_panel
 from robustft.engine.local import Progress, Silent
 from robustft.llm.models import Models
 from robustft.outputs import training_rows, write_metrics, write_report, write_training_files
 from robustft.records import Answer, Decision, Example, Relabel, Verdict
-from robustft.relabel.relabel import relabel
+from robustft.relabel.relabel import make_reviewer, relabel
 from robustft.run import RunDir, fingerprint
 from robustft.select.decide import decide
 from robustft.tasks import make_task
@@ -48,7 +48,9 @@ async def denoise(
     Running it again resumes: finished stages are skipped, finished calls come from the ledger. `limit` takes the
     first rows only. Raises RobustFTError.
     """
-    task, run = make_task(config.task), RunDir.create(out, config)
+    task = make_task(config.task)
+    make_panel(config, task), make_reviewer(config, task)  # what is wrong with them is said before any work is done
+    run = RunDir.create(out, config)
     key, whole = fingerprint(__version__, config.model_dump(mode="json"), limit, stamp(config.data)), True
     async with Models(config, task, lambda: run.load(Example)) as models:
         job = Job(config, task, run, models, progress or Silent(), limit)

@@ -73,7 +73,7 @@ class Panel:
 
 
 def make_panel(config: Config, task: Task) -> Panel:
-    """Return the panel of the config's method."""
+    """Return the panel of the config's method. Raises ConfigError for an expert or a prompt that doesn't fit."""
     sampling = asking.answer_sampling(config)
     if config.method == "none":
         return Panel([], None)

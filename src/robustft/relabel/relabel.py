@@ -42,7 +42,7 @@ async def relabel(
     clean = [example for example, verdict in zip(examples, verdicts, strict=True) if not verdict.noisy]
     neighbours = await _neighbours(noisy, clean, config.paper.neighbours, open_embedder)
     _note_thin_context(len(clean), neighbours, config.paper.neighbours, progress)
-    reviewer, llm = _reviewer(config, task), await open_llm()
+    reviewer, llm = make_reviewer(config, task), await open_llm()
 
     async def ask_context(row: int) -> Answer:
         return await reviewer.context(noisy[row], neighbours[row], llm)
@@ -75,7 +75,8 @@ async def _asked(
     return asking.batch_corrected(answers, examples) if scored else answers
 
 
-def _reviewer(config: Config, task: Task) -> Reviewer | ScoredReviewer:
+def make_reviewer(config: Config, task: Task) -> Reviewer | ScoredReviewer:
+    """Return who answers with context and reviews. Raises ConfigError for a prompt with a wrong slot."""
     prompts = config.prompts
     if config.paper.answers == "scored":
         return ScoredReviewer(task, config.likelihood.normalise, SCORED_REVIEW.overridden(prompts.review))
