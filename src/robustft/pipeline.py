@@ -49,7 +49,9 @@ async def denoise(
     first rows only. Raises RobustFTError.
     """
     task = make_task(config.task)
-    make_panel(config, task), make_reviewer(config, task)  # what is wrong with them is said before any work is done
+    # what is wrong with an expert or a prompt is said before any work is done
+    make_panel(config, task)
+    make_reviewer(config, task)
     run = RunDir.create(out, config)
     key, whole = fingerprint(__version__, config.model_dump(mode="json"), limit, stamp(config.data)), True
     async with Models(config, task, lambda: run.load(Example)) as models:

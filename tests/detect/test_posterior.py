@@ -35,7 +35,7 @@ def fuse(evidence: Evidence) -> tuple[Fusion, Array]:
     return fusion, posterior(evidence, fusion)
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=6, deadline=None)
 @given(seed=st.integers(0, 10**6), rate=st.floats(0.0, 0.7), views=st.integers(1, 3))
 def test_rows_sum_to_one(seed: int, rate: float, views: int) -> None:
     logp, label, _ = simulate(n=200, rate=rate, views=views, seed=seed)
@@ -49,7 +49,7 @@ def test_rows_sum_to_one(seed: int, rate: float, views: int) -> None:
     assert (p[::5, 3] == 0).all()
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(order=st.permutations(range(4)), shared=st.booleans())
 def test_permuting_the_options_permutes_the_posterior(order: list[int], shared: bool) -> None:
     logp, label, _ = simulate(n=300)
@@ -58,7 +58,7 @@ def test_permuting_the_options_permutes_the_posterior(order: list[int], shared: 
     assert permuted == pytest.approx(p[:, order], abs=2e-3)
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(scale=st.floats(0.05, 20.0), shift=st.floats(-50.0, 50.0))
 def test_how_boldly_a_view_speaks_changes_nothing(scale: float, shift: float) -> None:
     logp, label, _ = simulate(n=300, views=2)
@@ -122,22 +122,22 @@ def test_labels_that_are_all_noise_are_not_identified_until_rows_are_reviewed() 
     evidence = Evidence(logp, label, (0,), False, reviewed)
     fusion, p = fuse(evidence)
     assert findings(evidence, fusion).identified
-    assert (p[np.arange(40), truth[:40]] == 1.0).all()
+    assert p[np.arange(40), truth[:40]] == pytest.approx(np.ones(40))
     assert (p.argmax(axis=1) == truth).mean() > 0.6
 
 
 def test_unlabelled_rows_are_labelled_by_the_views() -> None:
-    logp, label, truth = simulate(n=2500, seed=4)
-    label[500:] = -1
+    logp, label, truth = simulate(n=5000, seed=4)
+    label[1000:] = -1
     _, p = fuse(Evidence(logp, label, (0,), False))
-    assert (p[500:].argmax(axis=1) == logp[500:, 0].argmax(axis=1)).mean() > 0.99
-    assert p[500:].max(axis=1).mean() == pytest.approx((p[500:].argmax(axis=1) == truth[500:]).mean(), abs=0.06)
+    assert (p[1000:].argmax(axis=1) == logp[1000:, 0].argmax(axis=1)).mean() > 0.99
+    assert p[1000:].max(axis=1).mean() == pytest.approx((p[1000:].argmax(axis=1) == truth[1000:]).mean(), abs=0.06)
 
 
 def test_class_conditional_noise_is_found_and_recovered() -> None:
-    logp, _, truth = simulate(n=4000, k=3, rate=0.0, seed=5)
+    logp, _, truth = simulate(n=2500, k=3, rate=0.0, seed=5)
     rng = np.random.default_rng(5)
-    label = np.where((truth == 1) & (rng.random(4000) < 0.6), 2, truth)
+    label = np.where((truth == 1) & (rng.random(2500) < 0.6), 2, truth)
     evidence = Evidence(logp, label, (0,), shared=True)
     fusion = fit(evidence)
     assert fusion.layout.leans
@@ -147,7 +147,7 @@ def test_class_conditional_noise_is_found_and_recovered() -> None:
 
 
 def test_symmetric_noise_is_taken_for_symmetric() -> None:
-    logp, label, _ = simulate(k=3)
+    logp, label, _ = simulate(n=800, k=3)
     assert not fit(Evidence(logp, label, (0,), shared=True)).layout.leans
 
 

@@ -17,7 +17,7 @@ NEAR = 0.95
 """Cosine from which on two rows are near-duplicates."""
 FOLDS = 5
 ROUNDS = 3
-RIDGE = 0.3
+RIDGE = 1.0
 """Penalty on the squared coefficients, for rows of length 1 (scikit-learn's 1 / C)."""
 FIT_ROWS = 20_000
 """Rows that one fold's classifier is fitted on, at most."""
@@ -88,15 +88,27 @@ def cross_fitted(
     `embeddings` (N, d); `targets` (N, K): soft labels, rows sum to 1, or to 0 for rows to leave out; `fold` (N,).
     """
     result = np.zeros(targets.shape)
-    usable = targets.sum(axis=1) > 0
     for held in np.unique(fold):
-        rows = np.flatnonzero((fold != held) & usable)
-        if len(rows) > FIT_ROWS:
-            rows = np.random.default_rng(seed).choice(rows, FIT_ROWS, replace=False)
-        weights, intercept = logistic_regression(embeddings[rows], targets[rows], ridge)
-        out = fold == held
-        result[out] = log_softmax(embeddings[out] @ weights + intercept, axis=1)
+        learn, out = fold != held, fold == held
+        coefficients = logistic_regression(*_some(embeddings[learn], targets[learn], seed), ridge)
+        result[out] = predicted(embeddings[out], *coefficients)
     return result
+
+
+def predicted(
+    features: NDArray[np.floating], weights: NDArray[np.float64], intercept: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return log p of each option (N, K) under a fitted regression."""
+    return np.asarray(log_softmax(features @ weights + intercept, axis=1))
+
+
+def _some(
+    features: NDArray[np.floating], targets: NDArray[np.float64], seed: int = 0
+) -> tuple[NDArray[np.floating], NDArray[np.float64]]:
+    rows = np.flatnonzero(targets.sum(axis=1) > 0)
+    if len(rows) > FIT_ROWS:
+        rows = np.random.default_rng(seed).choice(rows, FIT_ROWS, replace=False)
+    return features[rows], targets[rows]
 
 
 def logistic_regression(
@@ -104,6 +116,7 @@ def logistic_regression(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Fit a multinomial logistic regression on soft labels; returns its coefficients (d, K) and intercepts (K,)."""
     d, k = features.shape[1], targets.shape[1]
+    features = features.astype(np.float64)
 
     def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         weights, intercept = flat[: d * k].reshape(d, k), flat[d * k :]
@@ -127,15 +140,29 @@ def with_probe(
     """Let the probe learn from the posterior: `rounds` times fit it on the other folds' posterior, and fuse again.
 
     Weights and noise rate are fitted anew in each round: that is what keeps the probe from drifting into its own
-    mistakes. Returns the evidence with the probe as its last view, a family of its own, and the last fusion. Only for
-    options that mean the same in every row.
+    mistakes. What a row's probe learns from never saw a label of the row's fold, not even through another row's probe:
+    for each fold the posteriors of the others come from probes cross-fitted among them alone. (Without this a row's
+    own label comes back as an echo, which passes for evidence that labels are right.)
+
+    Returns the evidence with the probe as its last view, a family of its own, and the last fusion. Only for options
+    that mean the same in every row.
     """
     fusion = fit(evidence, priors, noise)
+    held_out = [np.flatnonzero(fold == held) for held in np.unique(fold)]
+    inside = [np.flatnonzero(fold != held) for held in np.unique(fold)]
+    targets = [posterior(evidence.rows(rows), fusion) for rows in inside]
     seen = evidence
-    for _ in range(rounds):
-        logp = cross_fitted(embeddings, posterior(seen, fusion), fold)
+    for remaining in range(rounds, 0, -1):
+        logp = np.zeros((len(fold), evidence.logp.shape[2]))
+        for rows, out, target in zip(inside, held_out, targets, strict=True):
+            logp[out] = predicted(embeddings[out], *logistic_regression(*_some(embeddings[rows], target)))
         seen = with_view(evidence, logp)
         fusion = fit(seen, priors, noise)
+        if remaining > 1:
+            targets = [
+                posterior(with_view(evidence.rows(rows), cross_fitted(embeddings[rows], target, fold[rows])), fusion)
+                for rows, target in zip(inside, targets, strict=True)
+            ]
     return seen, fusion
 
 
