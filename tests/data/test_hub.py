@@ -70,7 +70,7 @@ def test_reads_through_datasets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_offline_is_one_clear_error(tmp_path: Path) -> None:
     code = "from robustft.data.hub import hub_rows; next(hub_rows('hf://luojunyu/RobustFT/fpb/test'))"
     offline = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
-    run = subprocess.run([sys.executable, "-c", code], env=offline, capture_output=True, text=True)  (our own line, no shell)
+    run = subprocess.run([sys.executable, "-c", code], env=offline, capture_output=True, text=True)
     last = run.stderr.strip().splitlines()[-1]
     assert last.startswith("robustft.errors.DataError: hf://luojunyu/RobustFT/fpb/test: can't be loaded from the hub")
     assert "set data.path to their folder" in last
