@@ -20,12 +20,14 @@ TOTAL_WEIGHT = (np.log(1.5), 1.0)
 """Mean and deviation of the log of a family's total weight, in units of the views' spread."""
 SHARE = 1.0
 """Deviation of a view's log share of its family's weight."""
-BEND = (0.5, 0.5)
+BEND = (0.0, 0.5)
 """Mean and deviation of a family's bend: how much faster than its logits the log odds grow."""
 INTERCEPT = 1.0
 """Deviation of an option's intercept."""
 LEAN = 2.0
 """Deviation of the log odds by which class-conditional noise departs from symmetric."""
+LAPSE = 0.05
+"""Share of rows whose true answer has nothing to do with what the views say."""
 BELIEF_ROWS = 250.0
 """How many rows' worth of observation the user's prior accuracy is: a benchmark's result within about 0.03."""
 
@@ -157,7 +159,17 @@ def fused(logits: NDArray[np.float64], absent: NDArray[np.float64], parameters: 
         parameters.totals, parameters.bends, opinions(logits, parameters.share), strict=True
     ):
         total += weight * bent(opinion, bend)[0]
-    return _softmax(total)
+    return lapsing(_softmax(total), absent)
+
+
+def lapsing(q: NDArray[np.float64], absent: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Mix q (N, K) with a uniform row: however sure the views are, in some rows their opinion is beside the point.
+
+    The labels can't tell a lapse from a wrong label (both cap how often a sure row's label agrees), so that its share
+    is set, not fitted. Without it the lapses pass for noise, and the views for surer than they are.
+    """
+    present = absent == 0.0
+    return np.asarray((1.0 - LAPSE) * q + LAPSE * present / present.sum(axis=1, keepdims=True))
 
 
 def _softmax(total: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -182,10 +194,12 @@ def log_posterior(vector: Vector, rate: float, sample: Sample, layout: Layout, p
     own = [weight * curve for weight, (curve, _) in zip(parameters.totals, curves, strict=True)]
     q = _softmax(sample.absent + parameters.intercepts + sum(own))
     likelihood = label_likelihood(rate, parameters.lean, evidence.label, evidence.truth, evidence.counts)
-    joint = q * likelihood
+    joint = lapsing(q, sample.absent) * likelihood
     marginal = np.maximum(joint.sum(axis=1, keepdims=True), 1e-300)
     posterior = joint / marginal
-    value, slope = float(np.log(marginal).sum()), posterior - q
+    value = float(np.log(marginal).sum())
+    attended = (1.0 - LAPSE) * q * likelihood / marginal
+    slope = attended - q * attended.sum(axis=1, keepdims=True)
     if priors.accuracy is not None:
         gain, gradient = _belief(q, own[0] + parameters.intercepts + sample.absent, priors.accuracy)
         value, slope = value + gain, slope + gradient

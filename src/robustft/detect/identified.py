@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy.stats import chi2, norm
 
 from robustft.detect.evidence import Evidence, standardised, top_choices
-from robustft.detect.fitting import Parameters, Sample, log_likelihood, opinions
+from robustft.detect.fitting import LAPSE, Parameters, Sample, log_likelihood, opinions
 from robustft.detect.noise_model import transition
 from robustft.detect.posterior import FIT_ROWS, Fusion, fitted_rows, posterior_given
 
@@ -72,11 +72,14 @@ def findings(evidence: Evidence, fusion: Fusion, seed: int = 0) -> Findings:
     at_peaks = [(part.share, _measured(rows, fusion, part.parameters)) for part in fusion.components]
     mean = np.sum([share * numbers for share, numbers in at_peaks], axis=0)
     table = np.array(draws)
-    # a share of finitely many rows wavers by itself
-    skills = table[:, 1:] + rng.standard_normal(table[:, 1:].shape) * np.sqrt(
-        table[:, 1:] * (1 - table[:, 1:]) / len(rows.logp)
-    )
-    noise_rate = Interval.of(float(mean[0]), table[:, 0])
+    chance = float(np.mean(1.0 / rows.counts))
+    # the share of lapses is set, not fitted: one of 0 to twice as much would shift all of these together
+    unknown = LAPSE * rng.uniform(-1.0, 1.0, size=(len(table), 1))
+    rates = np.clip(table[:, 0] + unknown[:, 0] * (1.0 - table[:, 0] / (1.0 - chance)), 0.0, 1.0)
+    # and a share of finitely many rows wavers by itself
+    waver = np.sqrt(table[:, 1:] * (1.0 - table[:, 1:]) / len(rows.logp))
+    skills = table[:, 1:] + unknown * (chance - table[:, 1:]) + waver * rng.standard_normal(table[:, 1:].shape)
+    noise_rate = Interval.of(float(mean[0]), rates)
     skill = tuple(Interval.of(float(m), np.clip(d, 0.0, 1.0)) for m, d in zip(mean[1:], skills.T, strict=True))
     sample = Sample.of(evidence.rows(fitted_rows(evidence, FIT_ROWS, seed)), fusion.spread)
     agrees, gained = agreement(sample, fusion), gain(sample, fusion)
@@ -84,7 +87,7 @@ def findings(evidence: Evidence, fusion: Fusion, seed: int = 0) -> Findings:
     sure = max(noise_rate.high - noise_rate.value, noise_rate.value - noise_rate.low) <= SURE_WITHIN
     if identified and not sure:
         reason += f"; the noise rate is not sure: {noise_rate.low:.2f} to {noise_rate.high:.2f}"
-    return Findings(noise_rate, skill, float(np.mean(1.0 / rows.counts)), agrees, gained, identified, sure, reason)
+    return Findings(noise_rate, skill, chance, agrees, gained, identified, sure, reason)
 
 
 def _verdict(evidence: Evidence, fusion: Fusion, agreement: float, gain: float) -> tuple[bool, str]:
@@ -97,7 +100,8 @@ def _verdict(evidence: Evidence, fusion: Fusion, agreement: float, gain: float) 
     reviewed = int((evidence.truth >= 0).sum())
     if reviewed >= ENOUGH_REVIEWED:
         return True, f"rests on the {reviewed} reviewed rows: views and labels alone don't settle it"
-    if fusion.priors.accuracy is not None:
+    # where options are shared, intercepts can mirror the classes and still meet the prior: it alone settles nothing
+    if fusion.priors.accuracy is not None and not fusion.layout.intercepts:
         return (
             True,
             f"rests on your prior accuracy of {fusion.priors.accuracy:g}: the labels neither confirm nor deny it",
