@@ -13,6 +13,8 @@ from llm.server import ChatServer
 from support import write_moods
 
 CONCURRENCY = 4
+UNDER_WAY = CONCURRENCY * 4
+"""Calls that a kill can lose: of each row under way the direct answer and three scores, sent or not yet committed."""
 
 
 async def start(config: Path, run: Path) -> asyncio.subprocess.Process:
@@ -56,7 +58,8 @@ async def test_kill_9_loses_at_most_the_calls_in_flight(tmp_path: Path) -> None:
         assert process.returncode == 0, said.decode()
         assert kills == 3
         bodies = [str(wire.body) for wire in server.seen if wire.path.endswith("completions")]
-        assert len(bodies) - len(set(bodies)) <= kills * CONCURRENCY
+        assert len(bodies) - len(set(bodies)) <= kills * UNDER_WAY
+        assert len(set(bodies)) > 10 * UNDER_WAY
         calls = server.calls
         process = await start(config, tmp_path / "again")
         await process.wait()
