@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from robustft.config import Config
 from robustft.loading import make_config
 from support import MakeConfig
+
+# a busy machine is no fault of the code; CI tries the same examples each time
+settings.register_profile("robustft", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("robustft")
 
 
 @pytest.fixture
