@@ -60,6 +60,16 @@ def test_noise_is_planted_at_its_rate_and_the_truth_is_kept(tmp_path: Path) -> N
     assert sum(row["answer"] != row["was"] for row in rows) == 24
 
 
+def test_an_audit_shows_what_the_run_made_of_planted_noise(tmp_path: Path) -> None:
+    config, run = config_file(tmp_path), tmp_path / "run"
+    done = robustft("audit", config, "-o", run, "--rate", 0.2, "--kind", "neighbour", "--set", "method=none")
+    assert "12 of 60 responses made wrong (neighbour), method none" in done.stdout
+    assert "0.0 % of 12 (0.0 to 24.2)" in done.stdout
+    assert "warning: don't take the confidences for probabilities" in done.stdout
+    assert json.loads((run / "audit-neighbour/audit.json").read_text())["planted"] == 12
+    assert robustft("audit", config, "-o", run, "--kind", "truncated", code=2).stderr.count("\n") == 1
+
+
 def test_a_mistake_is_one_line_and_its_exit_code(tmp_path: Path) -> None:
     config, run = config_file(tmp_path), tmp_path / "run"
     cases: list[tuple[list[object], int, str]] = [

@@ -63,7 +63,7 @@ def test_a_list_of_formats_is_enough(tmp_path: Path) -> None:
         ("llm: {modle: x}", "unknown key 'llm.modle'; did you mean 'model'?"),
         ("llm: {zzz: x}", "unknown key 'llm.zzz'; known here: backend, model"),
         ("llm: {concurrency: 0}", "'llm.concurrency': input should be greater than or equal to 1, not 0"),
-        ("method: magic", "'method': input should be 'paper'"),
+        ("method: magic", "'method': input should be 'posterior', 'paper'"),
         ("task: nope", "no preset 'nope'; there are fpb"),
         ("a: [", "not valid YAML"),
         ("- a", "a config is a mapping"),

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from robustft import __version__
+from robustft.audit import audit as audit_file
 from robustft.data.noise import Kind, noise_file
 from robustft.errors import ConfigError, RobustFTError
 from robustft.loading import load_config, make_config
@@ -20,7 +21,7 @@ from robustft.run import RunDir
 from robustft.tasks import make_task
 from robustft.tasks.presets import PRESETS
 from robustft.template import config_template
-from robustft.terminal import StageProgress, show_row, show_summary
+from robustft.terminal import StageProgress, show_audit, show_row, show_summary
 
 app = typer.Typer(
     name="robustft",
@@ -66,7 +67,7 @@ def noise(
     output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="The file to write; its suffix is its format.")],
     task: Annotated[Path, typer.Option(metavar="CONFIG", help="A config whose task and data sections fit INPUT.")],
     rate: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the rows that get a wrong response.")] = 0.3,
-    kind: Annotated[Kind, typer.Option(help="How wrong responses are drawn.")] = "symmetric",
+    kind: Annotated[Kind, typer.Option(help="How wrong responses come about; docs/audit.md.")] = "symmetric",
     seed: Annotated[int, typer.Option(help="The same seed plants the same noise.")] = 0,
     truth_column: Annotated[str, typer.Option(metavar="NAME", help="The column that keeps the truth.")] = "truth",
     sets: Sets = None,
@@ -75,6 +76,23 @@ def noise(
     config = load_config(task, sets or (), PRESETS)
     summary = noise_file(source, output, config, rate, kind, seed, truth_column)
     typer.echo(f"{output}: {summary.changed} of {summary.labelled} responses are now wrong ({kind}, seed {seed})")
+
+
+@app.command()
+def audit(
+    config: ConfigFile,
+    out: Out,
+    rate: Annotated[float, typer.Option(min=0.0, max=1.0, help="Share of the rows that get a wrong response.")] = 0.1,
+    kind: Annotated[Kind, typer.Option(help="How wrong responses come about; docs/audit.md.")] = "symmetric",
+    seed: Annotated[int, typer.Option(help="The same seed plants the same noise.")] = 0,
+    limit: Limit = None,
+    sets: Sets = None,
+) -> None:
+    """Plant known noise in your own rows, and see how much of it the run finds and mends; writes RUN/audit-KIND."""
+    loaded = load_config(config, sets or (), PRESETS)
+    with StageProgress() as progress:
+        result = asyncio.run(audit_file(loaded, out, rate, kind, seed, limit, progress))
+    show_audit(result, out / f"audit-{kind}")
 
 
 @app.command()

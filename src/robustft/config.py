@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 Share = Annotated[float, Field(ge=0.0, le=1.0)]
 Positive = Annotated[int, Field(ge=1)]
@@ -135,6 +136,32 @@ class PaperConfig(Section):
     """How context and review answer. scored: the likeliest option's text, for models too small to follow a format."""
 
 
+class PosteriorConfig(Section):
+    """`method: posterior`, ours; docs/posterior.md explains it."""
+
+    prior_accuracy: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
+    """What you believe of the model's accuracy on these questions, say from a benchmark. Decides where labels and
+    views don't settle it, and weighs as much as 250 rows elsewhere."""
+    reviewed: Path | None = None
+    """A file of rows that a person has checked, drawn without regard to their labels: columns `id`, and the response
+    column of `data`. Thirty settle what the labels leave open."""
+    noise: Literal["auto", "symmetric", "conditional"] = "auto"
+    """How wrong labels come about. symmetric: any other option alike; conditional: depending on the true one; auto:
+    whichever explains the labels better."""
+    asking: Literal["adaptive", "all"] = "adaptive"
+    """adaptive: the first expert answers all rows, each further one only those that are still undecided (and a pilot,
+    for its weight); all: everyone answers everything."""
+    budget: Annotated[float, Field(ge=0.0)] = 1.6
+    """adaptive: LLM answers a row, on average, at most; half of what method paper takes."""
+    pilot: Positive = 300
+    """adaptive: rows, drawn at random, that every expert answers."""
+    samples: Positive = 3
+    """Answers drawn from an expert where the model gives no log-probabilities: their frequencies stand for them."""
+    review: Annotated[int, Field(ge=0)] = 0
+    """Rows, of those too unsure to train on, that are set aside for a human eye rather than dropped; the likeliest
+    to be right first."""
+
+
 class LikelihoodConfig(Section):
     """How options' texts are scored: the likelihood expert, and `paper.answers: scored`."""
 
@@ -166,7 +193,10 @@ class PromptsConfig(Section):
     """Slots: question, first, second, and, unless answers are scored, answer_form."""
 
 
-ExpertName = Literal["direct", "reasoning", "likelihood", "agent"]
+ExpertName = Literal["direct", "reasoning", "likelihood", "agent", "probe", "context", "review"]
+_EXPERTS: Mapping[str, tuple[ExpertName, ...]] = {"posterior": ("probe", "direct", "reasoning")}
+POSTERIOR_ONLY: frozenset[ExpertName] = frozenset({"probe", "context", "review"})
+"""Experts that only method posterior can ask."""
 Format = Literal["alpaca", "sharegpt", "messages", "prompt-completion"]
 
 
@@ -191,11 +221,17 @@ class Config(Section):
     llm: LLMConfig = LLMConfig()
     """The model."""
     embedder: str = "minilm"
-    """minilm, tfidf, openai:MODEL, or a sentence-transformers id or folder."""
-    method: Literal["paper", "self-select", "self-label", "none"] = "paper"
+    """minilm, tfidf, openai:MODEL, a sentence-transformers id or folder, or hidden: the states of the local model."""
+    method: Literal["posterior", "paper", "self-select", "self-label", "none"] = "paper"
     """How noise is found and mended."""
     experts: tuple[ExpertName, ...] = ("direct", "reasoning")
-    """Who answers each question before the given response is judged."""
+    """Who answers each question before the given response is judged. Unset: direct and reasoning, for method
+    posterior with probe, a classifier on the embeddings of the other rows. posterior asks them in this order, and
+    takes context and review among them; agent belongs to paper."""
+    target_accuracy: Share = 0.95
+    """posterior: rows are trained on as long as their mean confidence is at least this."""
+    posterior: PosteriorConfig = PosteriorConfig()
+    """method: posterior."""
     paper: PaperConfig = PaperConfig()
     """method: paper."""
     likelihood: LikelihoodConfig = LikelihoodConfig()
@@ -213,6 +249,20 @@ class Config(Section):
     @classmethod
     def _preset_name(cls, value: object) -> object:
         return {"preset": value} if isinstance(value, str) else value
+
+    @model_validator(mode="before")
+    @classmethod
+    def _experts_of_method(cls, tree: object) -> object:
+        if isinstance(tree, dict) and "experts" not in tree and tree.get("method") in _EXPERTS:
+            return tree | {"experts": _EXPERTS[tree["method"]]}
+        return tree
+
+    @field_validator("experts")
+    @classmethod
+    def _each_once(cls, experts: tuple[ExpertName, ...]) -> tuple[ExpertName, ...]:
+        if len(set(experts)) < len(experts):
+            raise ValueError("an expert is named twice")
+        return experts
 
     @field_validator("export", mode="before")
     @classmethod

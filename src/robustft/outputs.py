@@ -9,7 +9,9 @@ from typing import Any
 from robustft import __version__
 from robustft.config import Config
 from robustft.data.exports import TrainRow, write_exports
-from robustft.records import Answer, Decision, Example, Message, Relabel, Verdict
+from robustft.fusion.fuse import Fused, summary
+from robustft.fusion.verdicts import beliefs_of
+from robustft.records import Answer, Belief, Decision, Example, Message, Relabel, Verdict
 from robustft.report.html import render
 from robustft.report.metrics import against_truth, count_decisions, count_readings, total_calls
 from robustft.run import RunDir
@@ -31,6 +33,12 @@ def write_training_files(run: RunDir, rows: Sequence[TrainRow], config: Config) 
     return write_exports(run.path / "export", rows, config.export, "train")
 
 
+def save_belief(run: RunDir, examples: Sequence[Example], fused: Fused, config: Config) -> None:
+    """Write beliefs.parquet, and what the posterior learnt into findings.json."""
+    run.save(Belief, beliefs_of(examples, fused))
+    run.write_json("findings.json", run.read_json("findings.json") | {"posterior": summary(fused, config)})
+
+
 def write_metrics(run: RunDir, task: Task, config: Config) -> dict[str, Any]:
     """Write metrics.json from the run's records. Returns what it holds."""
     examples, verdicts, decisions = run.load(Example), run.load(Verdict), run.load(Decision)
@@ -38,7 +46,7 @@ def write_metrics(run: RunDir, task: Task, config: Config) -> dict[str, Any]:
     metrics = {
         "n": len(examples),
         "method": config.method,
-        "noise_rate_estimate": None,
+        "noise_rate_estimate": findings["posterior"]["noise_rate"]["value"] if config.method == "posterior" else None,
         "decisions": count_decisions(decisions),
         "calls": total_calls(run.read_json("stages.json")),
         "truth": against_truth(examples, verdicts, decisions, task),

@@ -15,14 +15,16 @@ import orjson
 
 from robustft import __version__
 from robustft.config import Config
-from robustft.data.readers import read, stamp
+from robustft.data.readers import read, read_reviewed, stamp
 from robustft.detect.detect import detect, make_panel
 from robustft.engine.local import Progress, Silent
 from robustft.llm.models import Models
-from robustft.outputs import training_rows, write_metrics, write_report, write_training_files
-from robustft.records import Answer, Decision, Example, Relabel, Verdict
-from robustft.relabel.relabel import make_reviewer, relabel
+from robustft.outputs import save_belief, training_rows, write_metrics, write_report, write_training_files
+from robustft.records import OF_RELABEL, Answer, Belief, Decision, Example, Relabel, Verdict
+from robustft.relabel.relabel import relabel
+from robustft.relabel.review import make_reviewer
 from robustft.run import RunDir, fingerprint
+from robustft.select.believe import decide_by_belief
 from robustft.select.decide import decide
 from robustft.tasks import make_task
 from robustft.tasks.task import Task
@@ -53,7 +55,10 @@ async def denoise(
     make_panel(config, task)
     make_reviewer(config, task)
     run = RunDir.create(out, config)
-    key, whole = fingerprint(__version__, config.model_dump(mode="json"), limit, stamp(config.data)), True
+    key, whole = (
+        fingerprint(__version__, config.model_dump(mode="json"), limit, stamp(config.data, config.posterior.reviewed)),
+        True,
+    )
     async with Models(config, task, lambda: run.load(Example)) as models:
         job = Job(config, task, run, models, progress or Silent(), limit)
         for name, stage in STAGES.items():
@@ -81,29 +86,56 @@ async def _read(job: Job) -> bool:
 
 
 async def _detect(job: Job) -> bool:
-    answers, verdicts = await detect(job.run.load(Example), job.config, job.task, job.models.llm, job.progress)
-    job.run.save(Answer, answers)
-    job.run.save(Verdict, verdicts)
-    return _no_call_failed(answers, job)
+    examples = job.run.load(Example)
+    found = await detect(
+        examples, _reviewed(job), job.config, job.task, job.models.llm, job.models.embedder, job.progress
+    )
+    job.run.save(Answer, found.answers)
+    job.run.save(Verdict, found.verdicts)
+    if found.fused is not None:
+        save_belief(job.run, examples, found.fused, job.config)
+    return _no_call_failed(found.answers, job)
 
 
 async def _relabel(job: Job) -> bool:
     examples, answers, verdicts = job.run.load(Example), job.run.load(Answer), job.run.load(Verdict)
-    new, proposals = await relabel(
-        examples, answers, verdicts, job.config, job.task, job.models.llm, job.models.embedder, job.progress
+    found = await relabel(
+        examples,
+        _reviewed(job),
+        [answer for answer in answers if answer.expert not in OF_RELABEL],
+        verdicts,
+        job.config,
+        job.task,
+        job.models.llm,
+        job.models.embedder,
+        job.progress,
     )
-    names = {answer.expert for answer in new}
-    job.run.save(Answer, [answer for answer in answers if answer.expert not in names] + new)
-    job.run.save(Relabel, proposals)
-    return _no_call_failed(new, job)
+    job.run.save(Answer, [answer for answer in answers if answer.expert not in OF_RELABEL] + found.answers)
+    job.run.save(Verdict, found.verdicts)
+    job.run.save(Relabel, found.relabels)
+    if found.fused is not None:
+        save_belief(job.run, examples, found.fused, job.config)
+        job.progress.note(found.fused.reason)
+    return _no_call_failed(found.answers, job)
+
+
+def _reviewed(job: Job) -> dict[str, str]:
+    """Return the true value of the rows that a person has looked at."""
+    path = job.config.posterior.reviewed
+    return read_reviewed(path, job.config.data, job.task, job.run.load(Example)) if path else {}
 
 
 async def _select(job: Job) -> bool:
     run = job.run
-    rows = run.load(Example), run.load(Answer), run.load(Verdict), run.load(Relabel)
-    job.progress.start("select", len(rows[0]))
-    run.save(Decision, decide(*rows, job.config, job.task))
-    return _whole_at_once(job, len(rows[0]))
+    examples, answers, verdicts, relabels = run.load(Example), run.load(Answer), run.load(Verdict), run.load(Relabel)
+    job.progress.start("select", len(examples))
+    if job.config.method == "posterior":
+        identified = run.read_json("findings.json")["posterior"]["identified"]
+        decisions = decide_by_belief(examples, answers, run.load(Belief), verdicts, identified, job.config, job.task)
+    else:
+        decisions = decide(examples, answers, verdicts, relabels, job.config, job.task)
+    run.save(Decision, decisions)
+    return _whole_at_once(job, len(examples))
 
 
 async def _export(job: Job) -> bool:

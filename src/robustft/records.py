@@ -12,6 +12,9 @@ OUTCOMES: tuple[Outcome, ...] = ("keep", "relabel", "drop", "review")
 JUDGES = frozenset({"agent", "self-select"})
 """Experts that say Y or N of the given response (Y: it is wrong) instead of answering the question."""
 
+OF_RELABEL = frozenset({"context", "review"})
+"""Experts that the relabel stage asks."""
+
 
 class Message(TypedDict):
     """One turn of a conversation; `role` is system, user or assistant."""
@@ -35,6 +38,11 @@ class Example:
     options: tuple[str, ...] = ()
     truth: str | None = None
     source: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def asked(self) -> str:
+        """All that is asked, as one text: every turn but the system's. What rows are compared by."""
+        return "\n".join(message["content"] for message in self.messages if message["role"] != "system")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +75,19 @@ class Verdict:
     noisy: bool
     confidence: float
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """How likely each candidate answer of a row is the true one, the given response taken into account.
+
+    `candidates` are canonical values. Their `probs` sum to 1 for a choice; for an open question what is missing from 1
+    is the probability of an answer that nobody gave.
+    """
+
+    id: str
+    candidates: tuple[str, ...]
+    probs: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ import yaml
 
 from robustft.config import Config
 from robustft.errors import ConfigError, RobustFTError
-from robustft.records import Answer, Decision, Example, Relabel, Verdict
+from robustft.records import Answer, Belief, Decision, Example, Relabel, Verdict
 
-Record = TypeVar("Record", Example, Answer, Verdict, Relabel, Decision)
+Record = TypeVar("Record", Example, Answer, Belief, Verdict, Relabel, Decision)
 
 _TEXT, _REAL, _COUNT = pa.string(), pa.float64(), pa.int64()
 _TURNS = pa.list_(pa.struct([("role", _TEXT), ("content", _TEXT)]))
@@ -55,6 +55,7 @@ TABLES: Mapping[type, tuple[str, pa.Schema]] = {
             }
         ),
     ),
+    Belief: ("beliefs", pa.schema({"id": _TEXT, "candidates": pa.list_(_TEXT), "probs": pa.list_(_REAL)})),
     Verdict: ("verdicts", pa.schema({"id": _TEXT, "noisy": pa.bool_(), "confidence": _REAL, "reason": _TEXT})),
     Relabel: (
         "relabels",
@@ -76,7 +77,7 @@ TABLES: Mapping[type, tuple[str, pa.Schema]] = {
     ),
 }
 _JSON_FIELDS = {"source", "votes"}
-_TUPLE_FIELDS = {"messages", "options", "probs", "context_ids"}
+_TUPLE_FIELDS = {"messages", "options", "candidates", "probs", "context_ids"}
 
 
 class RunDir:

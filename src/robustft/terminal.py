@@ -109,6 +109,28 @@ def show_summary(metrics: dict[str, Any], out: Path) -> None:
     console.print(f"report:         {out / 'report.html'}", soft_wrap=True, highlight=False)
 
 
+def show_audit(result: dict[str, Any], folder: Path) -> None:
+    """Print what an audit found, on one screen."""
+    planted, confidence = result["planted"], result["confidence"]
+    title = f"{planted} of {result['n']} responses made wrong ({result['kind']}), method {result['method']}"
+    table = Table(title=title, title_justify="left", show_header=False)
+    table.add_row("recall: planted rows that were found", _interval(result["recall"]))
+    table.add_row("precision: planted of those found, at least", _interval(result["precision"]))
+    table.add_row("F1, at least", _interval(result["f1"]))
+    table.add_section()
+    table.add_row("planted rows trained on that were mended", _interval(result["relabel_accuracy"]))
+    table.add_row("planted rows trained on as planted", _interval(result["planted_left_in"]))
+    table.add_row("other rows changed or lost, at most", _interval(result["false_corrections"]))
+    table.add_section()
+    table.add_row("mean confidence of the rows trained on", _percent(confidence["mean"]))
+    table.add_row("of these, as given before planting", _interval(confidence["as_before"]))
+    console = Console()
+    console.print(table)
+    if result["warning"]:
+        console.print(f"warning: {escape(result['warning'])}", soft_wrap=True, highlight=False)
+    console.print(f"audit: {folder / 'audit.json'}", soft_wrap=True, highlight=False)
+
+
 def show_row(facts: dict[str, Any]) -> None:
     """Print one row all the way."""
     console = Console(soft_wrap=True, highlight=False, markup=False)
@@ -145,3 +167,11 @@ def _indent(text: str) -> str:
 
 def _percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def _interval(figure: dict[str, Any]) -> str:
+    if figure["value"] is None:
+        return "–"
+    low, high = figure["ci95"]
+    of = f" of {figure['n']}" if "n" in figure else ""
+    return f"{_percent(figure['value'])}{of} ({100 * low:.1f} to {100 * high:.1f})"

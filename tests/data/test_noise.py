@@ -1,84 +1,23 @@
 from __future__ import annotations
 
+import asyncio
+import gc
 import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 
-from robustft.config import Config
+from llm.server import ChatServer
+from robustft.config import Config, LLMConfig
 from robustft.data.files import file_rows
-from robustft.data.noise import Kind, noise_file, plant
+from robustft.data.noise import Kind, noise_file
 from robustft.data.readers import read
 from robustft.data.writing import write_rows
 from robustft.errors import ConfigError, DataError
 from robustft.loading import make_config
 from robustft.tasks import make_task
-
-RATES = st.floats(0, 1)
-SEEDS = st.integers(0, 2**32)
-LETTERS = st.lists(st.sampled_from("ABC"), max_size=30)
-
-
-@settings(deadline=None)
-@given(values=LETTERS, rate=RATES, kind=st.sampled_from(["symmetric", "asymmetric"]), seed=SEEDS)
-def test_exactly_the_rate_and_always_wrong(values: list[str], rate: float, kind: Kind, seed: int) -> None:
-    choices = [("A", "B", "C")] * len(values)
-    planted = plant(values, choices, rate, kind, seed)
-    assert len(planted) == round(rate * len(values))
-    assert list(planted) == sorted(planted)
-    assert all(value in "ABC" and value != values[row] for row, value in planted.items())
-    assert plant(values, choices, rate, kind, seed) == planted
-    if kind == "asymmetric":
-        assert all(value == {"A": "B", "B": "C", "C": "A"}[values[row]] for row, value in planted.items())
-
-
-@settings(deadline=None)
-@given(values=LETTERS, rates=st.tuples(RATES, RATES), seed=SEEDS)
-def test_a_higher_rate_adds_to_a_lower_one(values: list[str], rates: tuple[float, float], seed: int) -> None:
-    choices = [("A", "B", "C")] * len(values)
-    low, high = (plant(values, choices, rate, seed=seed) for rate in sorted(rates))
-    assert low.items() <= high.items()
-
-
-@settings(deadline=None)
-@given(values=st.lists(st.integers(0, 3).map(str), min_size=1, max_size=30), rate=RATES, seed=SEEDS)
-def test_open_answers_are_those_of_other_rows(values: list[str], rate: float, seed: int) -> None:
-    def agree(a: str, b: str) -> bool:
-        return int(a) // 2 == int(b) // 2
-
-    assume(len({int(value) // 2 for value in values}) == 2)
-    planted = plant(values, [()] * len(values), rate, seed=seed, agree=agree)
-    assert len(planted) == round(rate * len(values))
-    assert all(value in values and not agree(value, values[row]) for row, value in planted.items())
-
-
-def test_wrong_options_are_equally_likely() -> None:
-    n = 6000
-    drawn = Counter(plant(["B"] * n, [("A", "B", "C", "D")] * n, 1.0).values())
-    # 3 standard errors of a share of 1/3
-    assert all(abs(drawn[value] / n - 1 / 3) < 3 * (2 / 9 / n) ** 0.5 for value in "ACD")
-
-
-def test_open_answers_come_in_proportion_to_the_rows() -> None:
-    values = ["1"] * 1000 + ["2"] * 3000 + ["3"] * 1000
-    drawn = Counter(value for row, value in plant(values, [()] * 5000, 1.0).items() if values[row] == "1")
-    assert abs(drawn["2"] / 1000 - 3 / 4) < 3 * (3 / 16 / 1000) ** 0.5
-
-
-def test_a_rare_answer_is_found() -> None:
-    values = ["1"] * 3000 + ["2"]
-    assert set(plant(values, [()] * 3001, 1.0).values()) == {"1", "2"}
-
-
-def test_where_nothing_can_be_planted() -> None:
-    with pytest.raises(DataError, match="all rows have the same answer"):
-        plant(["1", "1"], [(), ()], 0.5)
-    with pytest.raises(ConfigError, match="use symmetric"):
-        plant(["1", "2"], [(), ()], 0.5, "asymmetric")
 
 
 def config_of(kind: str = "choice", **data: Any) -> Config:
@@ -187,3 +126,98 @@ def test_mistakes(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="unknown kind of file"):
         noise_file(source, tmp_path / "noisy.txt", config_of(), 0.3, truth_column="right")
     assert not output.exists()
+
+
+def noisy_rows(folder: Path, config: Config, kind: Kind, rows: list[dict[str, Any]], rate: float) -> list[Any]:
+    write_rows(folder / "clean.jsonl", rows)
+    noise_file(folder / "clean.jsonl", folder / "noisy.jsonl", config, rate, kind)
+    planted = [row.values for row in file_rows(folder / "noisy.jsonl")]
+    assert sum(row["answer"] != row["truth"] for row in planted) == round(rate * len(rows))
+    return planted
+
+
+def tfidf(kind: str, **task: Any) -> Config:
+    return make_config({"task": {"kind": kind} | task, "embedder": "tfidf"})
+
+
+def test_shared_options_are_confused_as_classes(tmp_path: Path) -> None:
+    words = {"bad": "loss cut fell", "poor": "loss cut rose", "good": "profit record rose"}
+    rows = [{"question": f"{words[mood]} {n}", "answer": mood} for n in range(10) for mood in words]
+    config = tfidf("choice", options=list(words))
+    planted = noisy_rows(tmp_path, config, "confusable", rows, 0.5)
+    wrong = {"bad": "poor", "poor": "bad", "good": "poor"}
+    assert {(row["truth"], row["answer"]) for row in planted if row["truth"] != row["answer"]} == set(wrong.items())
+
+
+def test_own_options_are_confused_by_their_texts(tmp_path: Path) -> None:
+    options = ["red apple", "blue car", "red pear", "old house"]
+    rows = [{"question": f"{n}?", "answer": "C", "options": [f"{word} {n}" for word in options]} for n in range(10)]
+    planted = noisy_rows(tmp_path, tfidf("choice"), "confusable", rows, 1.0)
+    assert {row["answer"] for row in planted} == {"A"}
+
+
+def test_open_answers_are_confused_by_their_texts(tmp_path: Path) -> None:
+    answers = ["Bank of England", "the Bank of England", "Bank of Spain", "Rome", "Rome, Italy"]
+    rows = [{"question": f"{n}?", "answer": answer} for n, answer in enumerate(answers)]
+    planted = noisy_rows(tmp_path, tfidf("short"), "confusable", rows, 1.0)
+    assert [row["answer"] for row in planted[:2]] == ["Bank of Spain"] * 2
+    assert planted[2]["answer"] in answers[:2]
+    assert [row["answer"] for row in planted[3:]] == ["Rome, Italy", "Rome"]
+
+
+def test_a_neighbours_answer_is_copied(tmp_path: Path) -> None:
+    rows = [
+        {"question": "Is the sky blue today?", "answer": "blue", "options": ["green", "blue"]},
+        {"question": "Is the sky blue now?", "answer": "C", "options": ["a", "b", "none"]},
+        {"question": "Is the sky dark tonight?", "answer": "A", "options": ["yes", "no"]},
+        {"question": "Who won?", "answer": "1", "options": ["x", "y"]},
+    ]
+    planted = noisy_rows(tmp_path, tfidf("choice"), "neighbour", rows, 1.0)
+    # row 1 has no C to give to row 0; and a letter is copied, whatever its text
+    assert [row["answer"] for row in planted[:3]] == ["green", "B", "B"]
+    # nothing else is like row 3: it may get the only other letter that fits
+    assert planted[3]["answer"] == "0"
+    open_rows = [
+        {"question": row["question"], "answer": text}
+        for row, text in zip(rows, ["Blue", "blue.", "dark", "Ann"], strict=True)
+    ]
+    planted = noisy_rows(tmp_path, tfidf("short"), "neighbour", open_rows, 1.0)
+    # 'Blue' and 'blue.' are one answer
+    assert [row["answer"] for row in planted[:2]] == ["dark", "dark"]
+    assert planted[2]["answer"] in ("Blue", "blue.")
+
+
+async def test_an_endpoints_embeddings_are_used_and_its_connections_closed(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_rows(tmp_path / "clean.csv", LAYOUTS["texts"])
+    async with ChatServer() as server:
+        config = config_of().model_copy(
+            update={"embedder": "openai:m", "llm": LLMConfig(backend="openai", base_url=server.url)}
+        )
+        # from a thread, since an event loop runs here
+        summary = await asyncio.to_thread(
+            noise_file, tmp_path / "clean.csv", tmp_path / "noisy.csv", config, 0.5, "neighbour"
+        )
+        assert {wire.path.rsplit("/", 1)[-1] for wire in server.seen} == {"embeddings"}
+    assert summary.changed == 20
+    gc.collect()
+    assert "Unclosed" not in caplog.text
+
+
+def test_truncated_responses_are_first_halves(tmp_path: Path) -> None:
+    answers = ["12,500", "7", "1000", "$3.50"]
+    rows = [{"question": f"{n}?", "answer": answer} for n, answer in enumerate(answers)]
+    planted = noisy_rows(tmp_path, tfidf("number"), "truncated", rows, 0.5)
+    assert all(row["answer"] in (row["truth"], row["truth"][: len(row["truth"]) // 2]) for row in planted)
+    assert planted[1]["answer"] == "7"
+    with pytest.raises(DataError, match="truncated noise: 4 of 4 rows are to be changed and 3 could be"):
+        noise_file(tmp_path / "clean.jsonl", tmp_path / "noisy.jsonl", tfidf("number"), 1.0, "truncated")
+    with pytest.raises(ConfigError, match="truncated cuts the response's text, and half an option is none"):
+        noise_file(tmp_path / "clean.jsonl", tmp_path / "noisy.jsonl", tfidf("choice"), 0.5, "truncated")
+
+
+def test_only_the_first_rows_are_copied_on_request(tmp_path: Path) -> None:
+    source = write_rows(tmp_path / "clean.csv", LAYOUTS["texts"])
+    summary = noise_file(source, tmp_path / "noisy.csv", config_of(), 0.5, limit=10)
+    assert (summary.rows, summary.changed) == (10, 5)

@@ -51,6 +51,8 @@ class Angles:
         angles = np.radians([float(text.split()[-1]) for text in texts])
         return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
 
+    async def aclose(self) -> None: ...
+
 
 async def run(
     clean: Sequence[int], noisy: Sequence[int], **sections: Any
@@ -70,7 +72,8 @@ async def run(
         return Angles()
 
     task = make_task(config.task)
-    answers, proposals = await relabel(examples, said, verdicts, config, task, open_llm, open_embedder, notes)
+    found = await relabel(examples, {}, said, verdicts, config, task, open_llm, open_embedder, notes)
+    answers, proposals = found.answers, found.relabels
     return answers, proposals, llm, notes
 
 

@@ -96,9 +96,37 @@ def find_conflicts(examples: Sequence[Example], task: Task) -> list[Conflict]:
     ]
 
 
-def stamp(data: DataConfig) -> list[str]:
+def read_reviewed(path: Path, data: DataConfig, task: Task, examples: Sequence[Example]) -> dict[str, str]:
+    """Return the true value of each reviewed row, by id, from a file with the columns `id` and the response column.
+
+    Raises DataError for an id that no row has, one that comes twice, and an answer that can't be read.
+    """
+    known = {example.id: example for example in examples}
+    column = data.response if any(data.response in raw.values for raw in islice(file_rows(path), 1)) else "answer"
+    found: dict[str, str] = {}
+    for raw in file_rows(path):
+        _check(raw)
+        row, answer = str(raw.values.get("id", "")), raw.values.get(column)
+        if row not in known:
+            raise DataError(
+                f"no row has the id '{row}'; examples.parquet in the run directory lists them",
+                path=path,
+                row=raw.number,
+                field="id",
+            )
+        if row in found:
+            raise DataError(f"the id '{row}' comes twice", path=path, row=raw.number, field="id")
+        value = None if answer is None else task.label(str(answer), known[row].options)
+        if value is None:
+            raise DataError(f"can't be read as an answer: {answer!r}", path=path, row=raw.number, field=column)
+        found[row] = value
+    return found
+
+
+def stamp(data: DataConfig, *others: Path | None) -> list[str]:
     """Return what tells whether the input has changed since: the digest of each file, or the name of a hub dataset."""
-    return [line for path in (data.path, data.truth_path) if path is not None for line in _stamps(path)]
+    paths = [data.path, data.truth_path, *(str(path) for path in others if path is not None)]
+    return [line for path in paths if path is not None for line in _stamps(path)]
 
 
 def _stamps(path: str) -> Iterator[str]:

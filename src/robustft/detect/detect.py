@@ -3,35 +3,53 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from robustft.config import Config
+from robustft.detect.adaptive import ask_until_sure
 from robustft.detect.checker import AGENT, SELF_SELECT, Judge, verdict
 from robustft.detect.experts import Expert, make_experts
 from robustft.engine.local import Progress, run_all
-from robustft.errors import ModelError
+from robustft.errors import ConfigError, ModelError
+from robustft.fusion.fuse import Fused
+from robustft.fusion.verdicts import verdicts_of
 from robustft.llm import asking
 from robustft.llm.client import LLM
+from robustft.llm.embedder import Embedder
 from robustft.records import Answer, Example, Verdict
 from robustft.tasks.task import Task
 
 
+@dataclass(frozen=True, slots=True)
+class Detected:
+    """What the stage found; `fused` is the posterior, where the method is that."""
+
+    answers: list[Answer]
+    verdicts: list[Verdict]
+    fused: Fused | None = None
+
+
 async def detect(
     examples: Sequence[Example],
+    reviewed: Mapping[str, str],
     config: Config,
     task: Task,
     open_llm: Callable[[], Awaitable[LLM]],
+    open_embedder: Callable[[], Awaitable[Embedder]],
     progress: Progress,
-) -> tuple[list[Answer], list[Verdict]]:
+) -> Detected:
     """Ask the experts that the method needs about every row, and judge its given response.
 
     A call that failed leaves an answer with finish 'error', an abstention. Raises ModelError when the model can't be
     reached at all.
     """
+    if config.method == "posterior":
+        answers, fused = await ask_until_sure(examples, reviewed, config, task, open_llm, open_embedder, progress)
+        return Detected(answers, verdicts_of(examples, answers, fused), fused)
     panel = make_panel(config, task)
     if not panel.names:
-        return [], [verdict(example, [], task) for example in examples]
+        return Detected([], [verdict(example, [], task) for example in examples])
     llm = await open_llm()
 
     async def ask_row(example: Example) -> list[Answer]:
@@ -47,7 +65,7 @@ async def detect(
     if config.likelihood.prior == "batch":
         answered = _batch_corrected(answered, examples)
     verdicts = [verdict(example, answers, task) for example, answers in zip(examples, answered, strict=True)]
-    return [answer for answers in answered for answer in answers], verdicts
+    return Detected([answer for answers in answered for answer in answers], verdicts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +98,8 @@ def make_panel(config: Config, task: Task) -> Panel:
     if config.method == "self-select":
         return Panel([], Judge(task, sampling, SELF_SELECT.overridden(config.prompts.self_select), "self-select"))
     experts = make_experts(config, task)
+    if config.method == "posterior" and not experts and "probe" not in config.experts:
+        raise ConfigError("experts: nobody answers; name probe, likelihood, direct or reasoning")
     if config.method == "self-label":
         return Panel(experts[:1], None)
     agent = Judge(task, sampling, AGENT.overridden(config.prompts.agent), "agent")

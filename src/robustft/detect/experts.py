@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from robustft.config import Config
+from robustft.config import POSTERIOR_ONLY, Config
 from robustft.errors import ConfigError
 from robustft.llm import asking
 from robustft.llm.client import LLM, Sampling, Tag
@@ -47,6 +47,10 @@ class Expert(Protocol):
         """Answer the row's question. Raises ModelError."""
         ...
 
+    def sampled(self, number: int) -> Expert:
+        """Return the expert whose answers are further draws: 0 is itself, 1 the next, ..."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Direct:
@@ -62,6 +66,10 @@ class Direct:
         """Ask for the answer line alone."""
         messages = asking.wrap(self.task.render(example), self.prompt, answer_form=self.task.answer_form)
         return await asking.generate(llm, self.task, example, self.name, messages, self.sampling, self.reading)
+
+    def sampled(self, number: int) -> Direct:
+        """Draw anew."""
+        return replace(self, sampling=replace(self.sampling, sample=number))
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +106,12 @@ class Reasoning:
         return answer
 
     async def _ask(self, llm: LLM, example: Example, messages: list[Message], number: int) -> Answer:
-        sampling = replace(self.sampling, sample=number)
+        sampling = replace(self.sampling, sample=self.sampling.sample * self.rounds + number)
         return await asking.generate(llm, self.task, example, self.name, messages, sampling, self.reading)
+
+    def sampled(self, number: int) -> Reasoning:
+        """Draw anew."""
+        return replace(self, sampling=replace(self.sampling, sample=number))
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +142,19 @@ class Likelihood:
             logits = logits / np.array(scores.tokens)
         return asking.scored(example, self.name, logits, scores.usage.prompt_tokens + prior.usage.prompt_tokens)
 
+    def sampled(self, number: int) -> Likelihood:
+        """Return itself: nothing is drawn."""
+        return self
+
 
 def make_experts(config: Config, task: Task) -> list[Expert]:
     """Return the experts that the config names, `agent` aside (the checker asks it after the others)."""
     if "likelihood" in config.experts and config.task.kind != "choice":
         raise ConfigError(f"experts: likelihood scores options, and a '{config.task.kind}' task has none; leave it out")
+    if config.method != "posterior" and (odd := POSTERIOR_ONLY.intersection(config.experts)):
+        raise ConfigError(f"experts: {', '.join(sorted(odd))}: only method posterior can ask them, not {config.method}")
+    if config.method == "posterior" and "agent" in config.experts:
+        raise ConfigError("experts: agent has no probabilities and reads the label; method posterior can't ask it")
     sampling = asking.answer_sampling(config)
     rounds = config.paper.rounds or (1 if config.paper.variant == "released" else 3)
     reading, prompts = config.task.reading, config.prompts

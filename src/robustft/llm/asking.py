@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from robustft.config import Config
+from robustft.engine.local import Progress, run_all
+from robustft.errors import ModelError
 from robustft.llm.client import LLM, Completion, Sampling, Tag
 from robustft.prompts import Prompt
 from robustft.records import Answer, Example, Message
@@ -107,6 +109,31 @@ def read(completion: Completion, task: Task, example: Example, expert: str, read
         tokens_in=completion.usage.prompt_tokens,
         tokens_out=completion.usage.completion_tokens,
     )
+
+
+async def ask_all(
+    name: str,
+    ask: Callable[[int], Awaitable[Answer]],
+    examples: Sequence[Example],
+    concurrency: int,
+    progress: Progress,
+) -> list[Answer]:
+    """Return the expert's answer to every row, `ask`ed by its place; a call that failed is an abstention.
+
+    Raises ModelError when the model can't be reached at all.
+    """
+    progress.start(name, len(examples))
+    rows = await run_all(ask, range(len(examples)), concurrency, progress)
+    progress.finish()
+    return [
+        failed(example, name, row) if isinstance(row, ModelError) else row
+        for example, row in zip(examples, rows, strict=True)
+    ]
+
+
+def silent(example: Example, expert: str) -> Answer:
+    """Return the abstention of an expert who said nothing readable."""
+    return Answer(id=example.id, expert=expert, text="", value=None)
 
 
 def failed(example: Example, expert: str, error: Exception) -> Answer:

@@ -31,6 +31,10 @@ class Embedder(Protocol):
         """Return float32 (N, d): unit rows, but all zeros for a text in which nothing was found; (0, d) for no text."""
         ...
 
+    async def aclose(self) -> None:
+        """Release what it holds."""
+        ...
+
 
 def open_embedder(name: str, llm: LLMConfig) -> Embedder:
     """Open the embedder that the config's `embedder` names; `llm` says where an `openai:MODEL` is asked.
@@ -57,6 +61,9 @@ class TfidfEmbedder:
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return unit rows; a text without words has a row of zeros."""
         return await asyncio.to_thread(tfidf, texts)
+
+    async def aclose(self) -> None:
+        """Nothing to release."""
 
 
 def tfidf(texts: Sequence[str]) -> NDArray[np.float32]:
@@ -109,6 +116,9 @@ class SentenceEmbedder:
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return unit rows; an empty text has one too, that of the model's start and end tokens."""
         return await asyncio.to_thread(self._embed, list(texts))
+
+    async def aclose(self) -> None:
+        """Nothing to release."""
 
     def _embed(self, texts: list[str]) -> NDArray[np.float32]:
         if not texts:

@@ -6,17 +6,23 @@ import asyncio
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
+from typing import TYPE_CHECKING, cast
 
 from platformdirs import user_cache_path
 
 from robustft.config import Config
+from robustft.errors import ConfigError
 from robustft.llm.client import LLM
 from robustft.llm.embedder import Embedder, open_embedder
 from robustft.llm.ledger import Calls, Ledger, LedgeredLLM
 from robustft.llm.scripted import ScriptedLLM, simulated_rows
 from robustft.llm.split import SplitScores
+from robustft.llm.vectors import KeptVectors
 from robustft.records import Example
 from robustft.tasks.task import Task
+
+if TYPE_CHECKING:
+    from robustft.llm.local.model import LocalLLM
 
 
 class Models:
@@ -28,6 +34,7 @@ class Models:
     def __init__(self, config: Config, task: Task, examples: Callable[[], Sequence[Example]]) -> None:
         self.calls = Calls()
         self._config, self._task, self._examples = config, task, examples
+        self._opened: LLM | None = None
         self._llm: LLM | None = None
         self._ledger: Ledger | None = None
         self._embedder: Embedder | None = None
@@ -35,17 +42,32 @@ class Models:
     async def llm(self) -> LLM:
         """Return the LLM, every call of which goes through the ledger. Raises RobustFTError."""
         if self._llm is None:
-            opened = await asyncio.to_thread(_open, self._config, self._task, self._examples)
+            self._opened = await asyncio.to_thread(_open, self._config, self._task, self._examples)
             self._ledger = Ledger(ledger_path(self._config))
-            ledgered = LedgeredLLM(opened, self._ledger, opened.identity, self.calls)
+            ledgered = LedgeredLLM(self._opened, self._ledger, self._opened.identity, self.calls)
             self._llm = SplitScores(ledgered) if self._config.llm.backend == "openai" else ledgered
         return self._llm
 
     async def embedder(self) -> Embedder:
         """Return the embedder. Raises RobustFTError."""
         if self._embedder is None:
-            self._embedder = await asyncio.to_thread(open_embedder, self._config.embedder, self._config.llm)
+            self._embedder = await self._open_embedder()
         return self._embedder
+
+    async def _open_embedder(self) -> Embedder:
+        name, folder = self._config.embedder, user_cache_path("robustft") / "vectors"
+        if name == "tfidf":
+            return await asyncio.to_thread(open_embedder, name, self._config.llm)
+        if name != "hidden":
+            opened = await asyncio.to_thread(open_embedder, name, self._config.llm)
+            return KeptVectors(opened, folder, f"{name} {self._config.llm.base_url if ':' in name else ''}")
+        if self._config.llm.backend != "local":
+            raise ConfigError("embedder: hidden reads the states of a local model; set llm.backend: local, or minilm")
+        await self.llm()
+        weights = cast("LocalLLM", self._opened).weights
+        from robustft.llm.local.hidden import HiddenStates
+
+        return KeptVectors(HiddenStates(weights), folder, f"hidden {weights.fingerprint} {weights.dtype}")
 
     async def __aenter__(self) -> Models:
         return self
@@ -55,6 +77,8 @@ class Models:
     ) -> None:
         if self._llm is not None:
             await self._llm.aclose()
+        if self._embedder is not None:
+            await self._embedder.aclose()
         if self._ledger is not None:
             self._ledger.close()
 

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
+
 import numpy as np
 from numpy.typing import NDArray
+
+from robustft.llm.embedder import Embedder
+from robustft.records import Example
 
 SAME = 0.95
 """Cosine similarity from which two questions count as the same one: its answer would give the row's own away."""
@@ -35,3 +40,24 @@ def nearest(
             [int(column) for column in columns if cosine[row, column] > -np.inf] for row, columns in enumerate(order)
         )
     return found
+
+
+async def clean_neighbours(
+    examples: Sequence[Example],
+    asked: Sequence[int],
+    clean: Sequence[int],
+    k: int,
+    open_embedder: Callable[[], Awaitable[Embedder]],
+) -> list[list[int]]:
+    """Return for each row of `asked` its up to k nearest rows of `clean`; both are places in `examples`.
+
+    All rows are embedded at once, by what is asked.
+    """
+    if not clean or k == 0:
+        return [[] for _ in asked]
+    texts = [example.asked for example in examples]
+    vectors = await (await open_embedder()).embed(texts)
+    groups = np.unique(np.array([" ".join(text.casefold().split()) for text in texts]), return_inverse=True)[1]
+    rows, pool = np.array(asked, dtype=np.int64), np.array(clean, dtype=np.int64)
+    found = nearest(vectors[rows], vectors[pool], k, groups[rows], groups[pool])
+    return [[clean[index] for index in row] for row in found]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from robustft.config import Config
 from robustft.llm import asking
 from robustft.llm.client import LLM, Sampling
 from robustft.prompts import Prompt
-from robustft.records import Answer, Example, Message
+from robustft.records import JUDGES, Answer, Example, Message
 from robustft.tasks.task import Reading, Task
 
 CONTEXT = Prompt(
@@ -102,3 +103,30 @@ class ScoredReviewer:
 
     def _text(self, value: str | None, example: Example) -> str:
         return "(no answer)" if value is None else self.task.write(value, example.options[0], example.options)
+
+
+def make_reviewer(config: Config, task: Task) -> Reviewer | ScoredReviewer:
+    """Return who answers with context and reviews. Raises ConfigError for a prompt with a wrong slot."""
+    prompts = config.prompts
+    if config.paper.answers == "scored":
+        return ScoredReviewer(task, config.likelihood.normalise, SCORED_REVIEW.overridden(prompts.review))
+    return Reviewer(
+        task,
+        asking.answer_sampling(config),
+        config.task.reading,
+        config.paper.variant == "published",
+        CONTEXT.overridden(prompts.context),
+        REVIEW.overridden(prompts.review),
+    )
+
+
+def corrected(answers: Sequence[Answer], examples: Sequence[Example], config: Config) -> list[Answer]:
+    """Correct scores as the likelihood expert's are."""
+    scored = config.paper.answers == "scored" and config.likelihood.prior == "batch"
+    return asking.batch_corrected(answers, examples) if scored else list(answers)
+
+
+def reasoned(answers: Sequence[Answer]) -> Answer | None:
+    """Return the answer that the reviewer weighs against the context answer: the reasoning expert's if it was asked."""
+    experts = [a for a in answers if a.expert not in JUDGES]
+    return next((a for a in experts if a.expert == "reasoning"), experts[0] if experts else None)

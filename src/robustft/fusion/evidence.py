@@ -70,29 +70,55 @@ class Evidence:
             yield place, self.rows(place)
 
 
-def spread_of(evidence: Evidence) -> NDArray[np.float64]:
-    """Return each view's typical size (V,): the median over rows of the deviation of log p between the options, nats.
+@dataclass(frozen=True, slots=True, eq=False)
+class Units:
+    """What makes views comparable: their preferences taken away, and how boldly they speak made no matter.
 
-    1 for a view that never tells options apart by a finite amount.
+    `centre` (V, K): the mean over rows of an option's log p against its row's mean, nats, zero where options aren't
+    shared: a preference that a view has whatever it is asked tells nothing of a row (batch calibration, Zhou et al.
+    2023). `spread` (V,): the median over rows of the deviation between the options that is left, nats; 1 for a view
+    that never tells options apart by a finite amount.
     """
+
+    centre: NDArray[np.float64]
+    spread: NDArray[np.float64]
+
+
+def units_of(evidence: Evidence) -> Units:
+    """Measure the views' units."""
     logp = np.where(np.isfinite(evidence.logp), evidence.logp, np.nan).astype(np.float64)
     finite = np.maximum((~np.isnan(logp)).sum(axis=2, keepdims=True), 1)
-    centred = logp - np.nansum(logp, axis=2, keepdims=True) / finite
-    sizes = np.sqrt(np.nansum(centred**2, axis=2) / finite[:, :, 0])
+    logp -= np.nansum(logp, axis=2, keepdims=True) / finite
+    centre = np.zeros(logp.shape[1:])
+    if evidence.shared:
+        spoken = ~_abstains(evidence)
+        for v in range(len(centre)):
+            rows = logp[spoken[:, v], v]
+            seen = np.maximum((~np.isnan(rows)).sum(axis=0), 1)
+            centre[v] = np.nansum(rows, axis=0) / seen
+            logp[spoken[:, v], v] -= centre[v]
+    sizes = np.sqrt(np.nansum(logp**2, axis=2) / finite[:, :, 0])
     typical = [np.median(size[size > _TIE]) if (size > _TIE).any() else 1.0 for size in sizes.T]
-    return np.asarray(typical, dtype=np.float64)
+    return Units(centre, np.asarray(typical, dtype=np.float64))
 
 
-def standardised(evidence: Evidence, spread: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the views' logits (N, V, K) in units of their spread, so that how boldly a view speaks is no matter.
+def standardised(evidence: Evidence, units: Units) -> NDArray[np.float64]:
+    """Return the views' logits (N, V, K) in their units.
 
-    An option more than 12 units below the row's best is put there: a single log p of -700 is no stronger evidence than
-    that, nor is a probability of zero. Absent options are 0, and the others of a row have mean 0.
+    An option more than 12 spreads below the row's best is put there: a single log p of -700 is no stronger evidence
+    than that, nor is a probability of zero. Absent options are 0, and the others of a row have mean 0.
     """
-    best = np.nanmax(evidence.logp, axis=2, keepdims=True)
-    below = np.maximum((evidence.logp - np.where(np.isfinite(best), best, 0.0)) / spread[:, None], -_FLOOR)
+    logp = evidence.logp - np.where(_abstains(evidence)[:, :, None], 0.0, units.centre)
+    best = np.nanmax(logp, axis=2, keepdims=True)
+    below = np.maximum((logp - np.where(np.isfinite(best), best, 0.0)) / units.spread[:, None], -_FLOOR)
     mean = np.nansum(below, axis=2, keepdims=True) / evidence.counts[:, None, None]
     return np.asarray(np.nan_to_num(below - mean), dtype=np.float64)
+
+
+def _abstains(evidence: Evidence) -> NDArray[np.bool_]:
+    """Say which views (N, V) find all options of a row alike."""
+    logp = evidence.logp
+    return np.asarray(np.nanmax(logp, axis=2) - np.nanmin(np.where(np.isneginf(logp), -1e9, logp), axis=2) <= _TIE)
 
 
 def top_choices(logits: NDArray[np.float64], counts: NDArray[np.integer]) -> NDArray[np.float64]:

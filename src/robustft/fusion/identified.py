@@ -8,13 +8,15 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import chi2, norm
 
-from robustft.detect.evidence import Evidence, standardised, top_choices
-from robustft.detect.fitting import LAPSE, Parameters, Sample, log_likelihood, opinions
-from robustft.detect.noise_model import transition
-from robustft.detect.posterior import FIT_ROWS, Fusion, fitted_rows, posterior_given
+from robustft.fusion.evidence import Evidence, standardised, top_choices
+from robustft.fusion.fitting import LAPSE, Parameters, Sample, log_likelihood, opinions
+from robustft.fusion.noise_model import transition
+from robustft.fusion.posterior import FIT_ROWS, Fusion, drawn, fitted_rows, posterior_given
 
 CHANCE = 0.01
 """How often views that know nothing, or labels that are all noise, may pass for better."""
+TRIED = 6
+"""Fusions among which the one that explains the labels best is chosen, where there is a probe."""
 ENOUGH_REVIEWED = 20
 """Reviewed rows from which on they settle what the labels leave open."""
 SURE_WITHIN = 0.1
@@ -68,48 +70,59 @@ def findings(evidence: Evidence, fusion: Fusion, seed: int = 0) -> Findings:
     """Judge a fusion by rows like those that it was fitted on; intervals come from 100 draws of its parameters."""
     rng = np.random.default_rng(seed)
     rows = evidence.rows(fitted_rows(evidence, _ROWS, seed))
-    draws = [_measured(rows, fusion, parameters) for parameters in _drawn(fusion, rng)]
-    at_peaks = [(part.share, _measured(rows, fusion, part.parameters)) for part in fusion.components]
+    seen = Sample.of(rows, fusion.units)
+    answers = top_choices(standardised(rows, fusion.units), rows.counts)
+    many = drawn(fusion.components, fusion.layout, _DRAWS, rng)
+    draws = [_measured(seen, answers, parameters) for parameters in many]
+    at_peaks = [(part.share, _measured(seen, answers, part.parameters)) for part in fusion.components]
     mean = np.sum([share * numbers for share, numbers in at_peaks], axis=0)
     table = np.array(draws)
     chance = float(np.mean(1.0 / rows.counts))
-    # the share of lapses is set, not fitted: one of 0 to twice as much would shift all of these together
-    unknown = LAPSE * rng.uniform(-1.0, 1.0, size=(len(table), 1))
+    # the share of lapses is set, not fitted: one of 0 to twice as much would shift all of these together, by about
+    # twice the share, since the weights go along
+    unknown = 2.0 * LAPSE * rng.uniform(-1.0, 1.0, size=(len(table), 1))
     rates = np.clip(table[:, 0] + unknown[:, 0] * (1.0 - table[:, 0] / (1.0 - chance)), 0.0, 1.0)
     # and a share of finitely many rows wavers by itself
     waver = np.sqrt(table[:, 1:] * (1.0 - table[:, 1:]) / len(rows.logp))
     skills = table[:, 1:] + unknown * (chance - table[:, 1:]) + waver * rng.standard_normal(table[:, 1:].shape)
     noise_rate = Interval.of(float(mean[0]), rates)
     skill = tuple(Interval.of(float(m), np.clip(d, 0.0, 1.0)) for m, d in zip(mean[1:], skills.T, strict=True))
-    sample = Sample.of(evidence.rows(fitted_rows(evidence, FIT_ROWS, seed)), fusion.spread)
+    sample = Sample.of(evidence.rows(fitted_rows(evidence, FIT_ROWS, seed)), fusion.units)
     agrees, gained = agreement(sample, fusion), gain(sample, fusion)
-    identified, reason = _verdict(evidence, fusion, agrees, gained)
+    identified, reason = _verdict(evidence, fusion, noise_rate, chance, (agrees, gained))
     sure = max(noise_rate.high - noise_rate.value, noise_rate.value - noise_rate.low) <= SURE_WITHIN
     if identified and not sure:
         reason += f"; the noise rate is not sure: {noise_rate.low:.2f} to {noise_rate.high:.2f}"
     return Findings(noise_rate, skill, chance, agrees, gained, identified, sure, reason)
 
 
-def _verdict(evidence: Evidence, fusion: Fusion, agreement: float, gain: float) -> tuple[bool, str]:
+def _verdict(
+    evidence: Evidence, fusion: Fusion, noise_rate: Interval, chance: float, found: tuple[float, float]
+) -> tuple[bool, str]:
     families, views = len(set(evidence.families)), len(evidence.families)
-    needed = float(norm.isf(CHANCE / families))
-    if agreement > needed:
+    agreement, gain = found
+    needed = float(norm.isf(CHANCE / families / (TRIED if evidence.shared else 1)))
+    telling = noise_rate.high < 1.0 - chance
+    if telling and agreement > needed:
         return True, f"views and labels agree beyond chance (z {agreement:.1f}; by chance up to {needed:.1f})"
-    if gain > float(chi2.isf(CHANCE / 10, families + views + 1)) / 2:
+    if telling and gain > float(chi2.isf(CHANCE / 10, families + views + 1)) / 2:
         return True, f"the views foretell the labels ({gain:.0f} nats better than without them), if not by agreeing"
     reviewed = int((evidence.truth >= 0).sum())
     if reviewed >= ENOUGH_REVIEWED:
         return True, f"rests on the {reviewed} reviewed rows: views and labels alone don't settle it"
-    # where options are shared, intercepts can mirror the classes and still meet the prior: it alone settles nothing
-    if fusion.priors.accuracy is not None and not fusion.layout.intercepts:
+    if fusion.priors.accuracy is not None:
         return (
             True,
             f"rests on your prior accuracy of {fusion.priors.accuracy:g}: the labels neither confirm nor deny it",
         )
+    why = (
+        f"views and labels agree no more than by chance (z {agreement:.1f}, needed {needed:.1f})"
+        if agreement <= needed
+        else f"so many labels may be wrong ({noise_rate.low:.2f} to {noise_rate.high:.2f}) that they tell nothing"
+    )
     return False, (
-        f"not identified: views and labels agree no more than by chance (z {agreement:.1f}, needed {needed:.1f}), so "
-        "one or the other is useless and no arithmetic says which; labels stay. Set `posterior.prior_accuracy`, or "
-        f"review {ENOUGH_REVIEWED + 10} rows drawn at random"
+        f"not identified: {why}, so that either the labels or the model are useless and no arithmetic says which; "
+        f"labels stay. Set `posterior.prior_accuracy`, or review {ENOUGH_REVIEWED + 10} rows drawn at random"
     )
 
 
@@ -140,7 +153,7 @@ def gain(sample: Sample, fusion: Fusion) -> float:
     labelled = np.flatnonzero((sample.evidence.label >= 0) & (sample.evidence.truth < 0))
     if not len(labelled):
         return 0.0
-    rows = Sample.of(sample.evidence.rows(labelled), fusion.spread)
+    rows = Sample.of(sample.evidence.rows(labelled), fusion.units)
     biased = fusion.layout.intercepts or fusion.layout.leans
     label = rows.evidence.label
     frequency = _frequencies(label, rows.evidence.counts, rows.logits.shape[2], biased)
@@ -160,27 +173,11 @@ def _frequencies(
     return frequency
 
 
-def _drawn(fusion: Fusion, rng: np.random.Generator) -> list[Parameters]:
-    """Draw parameters from the mixture, each component a Gaussian about its peak."""
-    parts = fusion.components
-    rates = np.array([part.parameters.rate for part in parts])
-    step = np.gradient(rates) if len(parts) > 1 else np.zeros(1)
-    chosen = rng.choice(len(parts), _DRAWS, p=[part.share for part in parts])
-    drawn = []
-    for c in chosen:
-        peak = parts[c].peak
-        vector = rng.multivariate_normal(peak.vector, peak.covariance, method="eigh")
-        rate = float(np.clip(rates[c] + (rng.random() - 0.5) * step[c], 1e-4, 1 - 1e-4))
-        drawn.append(fusion.layout.parameters(vector, rate))
-    return drawn
-
-
-def _measured(rows: Evidence, fusion: Fusion, parameters: Parameters) -> NDArray[np.float64]:
-    """Return the noise rate and each view's skill, (1 + V,)."""
-    q = posterior_given(rows, fusion.spread, parameters)
-    answers = top_choices(standardised(rows, fusion.spread), rows.counts)
+def _measured(sample: Sample, answers: NDArray[np.float64], parameters: Parameters) -> NDArray[np.float64]:
+    """Return the noise rate and each view's skill, (1 + V,); `answers` (N, V, K) are the views'."""
+    q, counts = posterior_given(sample, parameters), sample.evidence.counts
     wrong = 0.0
-    for k in np.unique(rows.counts):
+    for k in np.unique(counts):
         matrix = transition(parameters.rate, parameters.lean, int(k))
-        wrong += float((q[rows.counts == k, :k] @ (1.0 - np.diagonal(matrix))).sum())
+        wrong += float((q[counts == k, :k] @ (1.0 - np.diagonal(matrix))).sum())
     return np.concatenate([[wrong / len(q)], np.einsum("nk,nvk->v", q, answers) / len(q)])

@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from robustft.detect.evidence import Evidence
-from robustft.detect.fitting import Layout, Priors, Sample, log_posterior
-from robustft.detect.identified import findings
-from robustft.detect.posterior import Fusion, fit, posterior
 from robustft.errors import DataError
+from robustft.fusion.evidence import Evidence, Units
+from robustft.fusion.fitting import Layout, Parameters, Priors, Sample, log_posterior
+from robustft.fusion.identified import findings
+from robustft.fusion.posterior import Fusion, fit, posterior, posterior_given
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -55,7 +55,27 @@ def test_permuting_the_options_permutes_the_posterior(order: list[int], shared: 
     logp, label, _ = simulate(n=300)
     _, p = fuse(Evidence(logp, label, (0,), shared))
     _, permuted = fuse(Evidence(logp[:, :, order], np.argsort(order)[label], (0,), shared))
-    assert permuted == pytest.approx(p[:, order], abs=2e-3)
+    # the draws that it averages over are other ones for another order
+    assert np.abs(permuted - p[:, order]).mean() < 0.01
+
+
+@given(order=st.permutations(range(4)), rate=st.floats(0.01, 0.9), seed=st.integers(0, 99))
+def test_at_given_parameters_permuting_the_options_permutes_the_posterior(
+    order: list[int], rate: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    logp, label, _ = simulate(n=20, views=2, seed=seed)
+    lean, intercepts = rng.standard_normal((4, 4)), rng.standard_normal(4)
+    share, totals, bends = np.array([[0.3, 0.7]]), np.array([1.3]), np.array([0.2])
+    units = Units(np.zeros((2, 4)), np.ones(2))
+
+    def believed(logp: Array, label: Index, intercepts: Array, lean: Array) -> Array:
+        sample = Sample.of(Evidence(logp, label, (0, 0), True), units)
+        return posterior_given(sample, Parameters(share, totals, bends, intercepts, rate, lean))
+
+    p = believed(logp, label, intercepts, lean)
+    permuted = believed(logp[:, :, order], np.argsort(order)[label], intercepts[order], lean[np.ix_(order, order)])
+    assert permuted == pytest.approx(p[:, order])
 
 
 @settings(max_examples=4, deadline=None)
@@ -131,7 +151,7 @@ def test_unlabelled_rows_are_labelled_by_the_views() -> None:
     label[1000:] = -1
     _, p = fuse(Evidence(logp, label, (0,), False))
     assert (p[1000:].argmax(axis=1) == logp[1000:, 0].argmax(axis=1)).mean() > 0.99
-    assert p[1000:].max(axis=1).mean() == pytest.approx((p[1000:].argmax(axis=1) == truth[1000:]).mean(), abs=0.06)
+    assert p[1000:].max(axis=1).mean() == pytest.approx((p[1000:].argmax(axis=1) == truth[1000:]).mean(), abs=0.08)
 
 
 def test_class_conditional_noise_is_found_and_recovered() -> None:
@@ -194,7 +214,7 @@ def test_the_gradient_is_that_of_the_value(priors: Priors) -> None:
     label[60:80] = -1
     reviewed = np.where(np.arange(200) < 100, -1, truth)
     layout = Layout((0, 0, 1), 3, intercepts=True, leans=True)
-    sample = Sample.of(Evidence(logp, label, layout.families, True, reviewed), np.ones(3))
+    sample = Sample.of(Evidence(logp, label, layout.families, True, reviewed), Units(np.zeros((3, 3)), np.ones(3)))
     rng = np.random.default_rng(0)
     vector = layout.start() + 0.3 * rng.standard_normal(sum(layout.sizes))
     gradient = log_posterior(vector, 0.3, sample, layout, priors)[1]

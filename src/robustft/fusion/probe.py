@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -9,20 +10,23 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax
 
-from robustft.detect.evidence import Evidence
-from robustft.detect.fitting import Priors
-from robustft.detect.posterior import Fusion, Noise, fit, posterior
+from robustft.fusion.evidence import Evidence
+from robustft.fusion.fitting import Priors
+from robustft.fusion.posterior import Fusion, Noise, fit, posterior
 
 NEAR = 0.95
 """Cosine from which on two rows are near-duplicates."""
 FOLDS = 5
 ROUNDS = 3
+STRONG = 3.0
+"""Nats of evidence that speak strongly for one of two explanations (Kass and Raftery 1995)."""
 RIDGE = 1.0
 """Penalty on the squared coefficients, for rows of length 1 (scikit-learn's 1 / C)."""
 FIT_ROWS = 20_000
 """Rows that one fold's classifier is fitted on, at most."""
 
 _CELL = 2_000
+_FOLDS = 0xF01D
 
 
 def near_duplicates(embeddings: NDArray[np.floating], near: float = NEAR, seed: int = 0) -> NDArray[np.int64]:
@@ -68,7 +72,7 @@ def _join(group: NDArray[np.int64], a: int, b: int) -> None:
 def folds_of(group: NDArray[np.integer], folds: int = FOLDS, seed: int = 0) -> NDArray[np.int64]:
     """Deal groups to folds at random, the largest first, each to the smallest fold; returns (N,) in 0..folds-1."""
     _, member, sizes = np.unique(group, return_inverse=True, return_counts=True)
-    shuffled = np.random.default_rng(seed).permutation(len(sizes))
+    shuffled = np.random.default_rng((seed, _FOLDS)).permutation(len(sizes))
     fold, filled = np.zeros(len(sizes), dtype=np.int64), np.zeros(folds, dtype=np.int64)
     for g in shuffled[np.argsort(-sizes[shuffled], kind="stable")]:
         fold[g] = filled.argmin()
@@ -144,26 +148,49 @@ def with_probe(
     for each fold the posteriors of the others come from probes cross-fitted among them alone. (Without this a row's
     own label comes back as an echo, which passes for evidence that labels are right.)
 
+    It starts twice, from the views' posterior and from the labels as they are given: a weak view is a bad teacher, and
+    so are labels most of which are wrong. Of each start the round that explains the labels best counts, and of the two
+    the first, unless the labels speak strongly for the second.
+
     Returns the evidence with the probe as its last view, a family of its own, and the last fusion. Only for options
     that mean the same in every row.
     """
-    fusion = fit(evidence, priors, noise)
+    first = posterior(evidence, fit(evidence, priors, noise))
+    given = (evidence.label[:, None] == np.arange(evidence.logp.shape[2])).astype(np.float64)
+    taught, untaught = (
+        max(_taught(evidence, start, embeddings, fold, priors, noise, rounds), key=lambda end: end[1].log_evidence)
+        for start in (first, given)
+    )
+    return untaught if untaught[1].log_evidence > taught[1].log_evidence + STRONG else taught
+
+
+def _taught(
+    evidence: Evidence,
+    start: NDArray[np.float64],
+    embeddings: NDArray[np.floating],
+    fold: NDArray[np.integer],
+    priors: Priors | None,
+    noise: Noise,
+    rounds: int,
+) -> Iterator[tuple[Evidence, Fusion]]:
+    """Teach the probe from `start` (N, K), then from the posteriors; yields each round as `with_probe` returns it."""
     held_out = [np.flatnonzero(fold == held) for held in np.unique(fold)]
     inside = [np.flatnonzero(fold != held) for held in np.unique(fold)]
-    targets = [posterior(evidence.rows(rows), fusion) for rows in inside]
-    seen = evidence
+    targets = [start[rows] for rows in inside]
     for remaining in range(rounds, 0, -1):
-        logp = np.zeros((len(fold), evidence.logp.shape[2]))
+        logp = np.zeros(start.shape)
         for rows, out, target in zip(inside, held_out, targets, strict=True):
             logp[out] = predicted(embeddings[out], *logistic_regression(*_some(embeddings[rows], target)))
         seen = with_view(evidence, logp)
         fusion = fit(seen, priors, noise)
+        # whether the noise depends on the class is found once, not in every round
+        noise = "conditional" if fusion.layout.leans else "symmetric"
+        yield seen, fusion
         if remaining > 1:
             targets = [
                 posterior(with_view(evidence.rows(rows), cross_fitted(embeddings[rows], target, fold[rows])), fusion)
                 for rows, target in zip(inside, targets, strict=True)
             ]
-    return seen, fusion
 
 
 def with_view(evidence: Evidence, logp: NDArray[np.float64]) -> Evidence:

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import softmax
 
-from robustft.detect.evidence import Evidence, standardised
-from robustft.detect.noise_model import centred, label_likelihood, transition, transition_gradient
+from robustft.fusion.evidence import Evidence, Units, standardised
+from robustft.fusion.noise_model import Labels, centred, transition, transition_gradient
 
 Vector = NDArray[np.float64]
 
@@ -26,7 +26,7 @@ INTERCEPT = 1.0
 """Deviation of an option's intercept."""
 LEAN = 2.0
 """Deviation of the log odds by which class-conditional noise departs from symmetric."""
-LAPSE = 0.05
+LAPSE = 0.02
 """Share of rows whose true answer has nothing to do with what the views say."""
 BELIEF_ROWS = 250.0
 """How many rows' worth of observation the user's prior accuracy is: a benchmark's result within about 0.03."""
@@ -34,9 +34,13 @@ BELIEF_ROWS = 250.0
 
 @dataclass(frozen=True, slots=True)
 class Priors:
-    """What is believed beforehand. `accuracy`: of the views of family 0, None where the user says nothing."""
+    """What is believed beforehand.
+
+    `accuracy`: of the views of family 0, None where the user says nothing. `noise_rate`: a Beta distribution.
+    """
 
     accuracy: float | None = None
+    noise_rate: tuple[float, float] = (2.0, 3.0)
 
 
 @dataclass(frozen=True)
@@ -51,11 +55,17 @@ class Sample:
     absent: NDArray[np.float64]
 
     @classmethod
-    def of(cls, evidence: Evidence, spread: Vector) -> Sample:
+    def of(cls, evidence: Evidence, units: Units) -> Sample:
         """Standardise the rows."""
-        columns = np.ascontiguousarray(standardised(evidence, spread).transpose(1, 0, 2))
+        columns = np.ascontiguousarray(standardised(evidence, units).transpose(1, 0, 2))
         present = np.arange(columns.shape[2]) < evidence.counts[:, None]
         return cls(evidence, columns, np.where(present, 0.0, -np.inf))
+
+    @cached_property
+    def labels(self) -> Labels:
+        """What is given of the rows."""
+        evidence = self.evidence
+        return Labels(evidence.label, evidence.truth, evidence.counts, self.logits.shape[2])
 
     @cached_property
     def pairs(self) -> list[tuple[int, list[NDArray[np.int64]]]]:
@@ -179,21 +189,19 @@ def _softmax(total: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def log_likelihood(parameters: Parameters, sample: Sample) -> float:
     """Return the log likelihood of the labels and reviews, nats."""
-    evidence = sample.evidence
     q = fused(sample.logits, sample.absent, parameters)
-    likelihood = label_likelihood(parameters.rate, parameters.lean, evidence.label, evidence.truth, evidence.counts)
+    likelihood = sample.labels.likelihood(parameters.rate, parameters.lean)
     return float(np.log(np.maximum((q * likelihood).sum(axis=1), 1e-300)).sum())
 
 
 def log_posterior(vector: Vector, rate: float, sample: Sample, layout: Layout, priors: Priors) -> tuple[float, Vector]:
     """Return log likelihood + log prior of a parameter vector at a noise rate, and its gradient."""
     parameters = layout.parameters(vector, rate)
-    evidence = sample.evidence
     opinion = opinions(sample.logits, parameters.share)
     curves = [bent(x, bend) for x, bend in zip(opinion, parameters.bends, strict=True)]
     own = [weight * curve for weight, (curve, _) in zip(parameters.totals, curves, strict=True)]
     q = _softmax(sample.absent + parameters.intercepts + sum(own))
-    likelihood = label_likelihood(rate, parameters.lean, evidence.label, evidence.truth, evidence.counts)
+    likelihood = sample.labels.likelihood(rate, parameters.lean)
     joint = lapsing(q, sample.absent) * likelihood
     marginal = np.maximum(joint.sum(axis=1, keepdims=True), 1e-300)
     posterior = joint / marginal
@@ -265,22 +273,25 @@ class Peak:
     evidence: float
 
 
-def climb(rate: float, start: Vector, sample: Sample, layout: Layout, priors: Priors) -> Peak:
-    """Find the maximum at a noise rate."""
+def climb(rate: float, start: Vector, sample: Sample, layout: Layout, priors: Priors, *, roughly: bool = False) -> Peak:
+    """Find the maximum at a noise rate; `roughly`: without its curvature, the evidence being the height alone."""
 
     def downhill(vector: Vector) -> tuple[float, Vector]:
         value, gradient = log_posterior(vector, rate, sample, layout, priors)
         return -value, -gradient
 
-    found = minimize(downhill, start, jac=True, method="L-BFGS-B", options={"maxiter": 200, "ftol": 1e-9})
-    curvature = _curvature(found.x, downhill)
-    values, axes = np.linalg.eigh(curvature)
+    tolerance = 1e-6 if roughly else 1e-9
+    found = minimize(downhill, start, jac=True, method="L-BFGS-B", options={"maxiter": 200, "ftol": tolerance})
+    height = -float(found.fun)
+    if roughly:
+        return Peak(rate, found.x, height, np.diag(layout.deviations() ** 2), height)
+    values, axes = np.linalg.eigh(_curvature(found.x, downhill))
     # the prior alone curves by 1 / deviation^2; where rounding says less, take that
     values = np.maximum(values, 0.05)
     covariance = (axes / values) @ axes.T
     # the prior's own normalising constant, so that layouts with more numbers pay for them
     log_volume = -0.5 * float(np.log(values).sum()) - float(np.log(layout.deviations()).sum())
-    return Peak(rate, found.x, -float(found.fun), covariance, -float(found.fun) + log_volume)
+    return Peak(rate, found.x, height, covariance, height + log_volume)
 
 
 def _curvature(vector: Vector, downhill: Callable[[Vector], tuple[float, Vector]]) -> NDArray[np.float64]:

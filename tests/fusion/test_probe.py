@@ -6,10 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from robustft.detect.evidence import Evidence
-from robustft.detect.identified import findings
-from robustft.detect.posterior import posterior
-from robustft.detect.probe import cross_fitted, folds_of, logistic_regression, near_duplicates, with_probe, with_view
+from robustft.fusion.evidence import Evidence
+from robustft.fusion.identified import findings
+from robustft.fusion.posterior import posterior
+from robustft.fusion.probe import cross_fitted, folds_of, logistic_regression, near_duplicates, with_probe, with_view
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustft.detect.target import choose, keep_labels, suspects
+from robustft.fusion.target import choose, keep_labels, suspects
 
 
 @given(st.lists(st.floats(0.34, 1.0), min_size=1, max_size=40), st.floats(0.5, 1.0))

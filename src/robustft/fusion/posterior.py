@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,21 +11,22 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 from scipy.stats import beta
 
-from robustft.detect.evidence import Evidence, spread_of, standardised
-from robustft.detect.fitting import Layout, Parameters, Peak, Priors, Sample, climb, fused
-from robustft.detect.noise_model import label_likelihood, transition
+from robustft.fusion.evidence import Evidence, Units, units_of
+from robustft.fusion.fitting import Layout, Parameters, Peak, Priors, Sample, climb, fused
+from robustft.fusion.noise_model import transition
 
 Noise = Literal["auto", "symmetric", "conditional"]
 
-NOISE_RATE = (2.0, 3.0)
-"""Beta prior on the noise rate."""
 FIT_ROWS = 10_000
 """Rows that the parameters are fitted on, drawn at random from a larger set: the noise rate is then known to 0.01."""
+DRAWS = 24
+"""Parameters over which the posterior is averaged."""
 MOST_CONDITIONAL = 12
 """Options above which class-conditional noise, with its K (K - 1) numbers, isn't tried."""
 
-_COARSE_ROWS = 2_000
-_COARSE = np.concatenate([[0.003, 0.01, 0.03], np.linspace(0.07, 0.91, 22), [0.95, 0.98]])
+_FITTED = 0xF17
+_COARSE_ROWS = 1_000
+_COARSE = np.concatenate([[0.003, 0.01, 0.03], np.linspace(0.07, 0.91, 15), [0.95, 0.98]])
 _FINE = 13
 _ZOOMS = 4
 _NEGLIGIBLE = 7.0
@@ -45,11 +46,13 @@ class Component:
 class Fusion:
     """What was learnt: a mixture of parameters over the noise rates that the data leave open; shares sum to 1.
 
-    `spread` (V,) is each view's unit, nats.
+    `draws` are parameters from that mixture, each component a Gaussian about its peak: the posterior is their mean, so
+    that what the labels leave open makes it less sure (Bayesian model averaging).
     """
 
-    spread: NDArray[np.float64]
+    units: Units
     components: Sequence[Component]
+    draws: Sequence[Parameters]
     layout: Layout
     priors: Priors
     log_evidence: float
@@ -83,12 +86,12 @@ class Fusion:
 def fit(evidence: Evidence, priors: Priors | None = None, noise: Noise = "auto", seed: int = 0) -> Fusion:
     """Fit the fusion."""
     priors = priors or Priors()
-    spread = spread_of(evidence)
-    sample = Sample.of(evidence.rows(fitted_rows(evidence, FIT_ROWS, seed)), spread)
-    coarse = Sample.of(evidence.rows(fitted_rows(evidence, _COARSE_ROWS, seed)), spread)
+    units = units_of(evidence)
+    sample = Sample.of(evidence.rows(fitted_rows(evidence, FIT_ROWS, seed)), units)
+    coarse = Sample.of(evidence.rows(fitted_rows(evidence, _COARSE_ROWS, seed)), units)
     options = evidence.logp.shape[2]
     layouts = [Layout(evidence.families, options, evidence.shared, leans) for leans in _leanings(noise, options)]
-    found = [_swept(coarse, sample, layout, priors, spread) for layout in layouts]
+    found = [_swept(coarse, sample, layout, priors, units, seed) for layout in layouts]
     return max(found, key=lambda fusion: fusion.log_evidence)
 
 
@@ -97,7 +100,7 @@ def fitted_rows(evidence: Evidence, most: int, seed: int) -> NDArray[np.int64]:
     reviewed = np.flatnonzero(evidence.truth >= 0)
     labelled = np.flatnonzero((evidence.label >= 0) & (evidence.truth < 0))
     if len(labelled) > most:
-        labelled = np.random.default_rng(seed).choice(labelled, most, replace=False)
+        labelled = np.random.default_rng((seed, _FITTED)).choice(labelled, most, replace=False)
     return np.union1d(reviewed, labelled)
 
 
@@ -107,21 +110,25 @@ def _leanings(noise: Noise, options: int) -> tuple[bool, ...]:
     return (noise == "conditional",)
 
 
-def _swept(coarse: Sample, sample: Sample, layout: Layout, priors: Priors, spread: NDArray[np.float64]) -> Fusion:
+def _swept(coarse: Sample, sample: Sample, layout: Layout, priors: Priors, units: Units, seed: int) -> Fusion:
     """Fit at every noise rate of a grid, on few rows, then on all of them at finer grids around those that matter.
 
     A grid in place of a climb in the noise rate too: the likelihood often has two peaks, labels almost clean or mostly
     wrong, and where the data don't choose between them the mixture keeps both.
     """
-    peaks = _along(_COARSE, layout.start(), coarse, layout, priors)
+
+    def weigh(peak: Peak) -> float:
+        return peak.evidence + float(beta.logpdf(peak.rate, *priors.noise_rate))
+
+    peaks = _along(_COARSE, layout.start(), coarse, layout, priors, roughly=True)
     for _ in range(_ZOOMS):
-        low, high = _range(peaks)
-        start = max(peaks, key=_log_weight).vector
+        low, high = _range(peaks, weigh)
+        start = max(peaks, key=weigh).vector
         peaks = _along(np.linspace(low, high, _FINE), start, sample, layout, priors)
-        if np.count_nonzero(_matter(peaks)) >= _FINE // 2:
+        if np.count_nonzero(_matter(peaks, weigh)) >= _FINE // 2:
             break
     rates = np.array([peak.rate for peak in peaks])
-    log_share = np.array([_log_weight(peak) for peak in peaks]) + np.log(np.gradient(rates))
+    log_share = np.array([weigh(peak) for peak in peaks]) + np.log(np.gradient(rates))
     total = float(logsumexp(log_share))
     shares = np.exp(log_share - total)
     shares = np.where(shares > 1e-3, shares, 0.0)
@@ -130,49 +137,66 @@ def _swept(coarse: Sample, sample: Sample, layout: Layout, priors: Priors, sprea
         for share, peak in zip(shares / shares.sum(), peaks, strict=True)
         if share
     ]
-    return Fusion(spread, components, layout, priors, total)
+    draws = drawn(components, layout, DRAWS, np.random.default_rng(seed))
+    return Fusion(units, components, draws, layout, priors, total)
 
 
 def _along(
-    rates: NDArray[np.float64], start: NDArray[np.float64], sample: Sample, layout: Layout, priors: Priors
+    rates: NDArray[np.float64],
+    start: NDArray[np.float64],
+    sample: Sample,
+    layout: Layout,
+    priors: Priors,
+    *,
+    roughly: bool = False,
 ) -> list[Peak]:
     """Fit at each rate, each from where the last one ended."""
     peaks: list[Peak] = []
     for rate in rates:
-        peak = climb(float(rate), start, sample, layout, priors)
+        peak = climb(float(rate), start, sample, layout, priors, roughly=roughly)
         peaks.append(peak)
         start = peak.vector
     return peaks
 
 
-def _log_weight(peak: Peak) -> float:
-    return peak.evidence + float(beta.logpdf(peak.rate, *NOISE_RATE))
-
-
-def _matter(peaks: Sequence[Peak]) -> NDArray[np.bool_]:
-    weights = np.array([_log_weight(peak) for peak in peaks])
+def _matter(peaks: Sequence[Peak], weigh: Callable[[Peak], float]) -> NDArray[np.bool_]:
+    weights = np.array([weigh(peak) for peak in peaks])
     return np.asarray(weights > weights.max() - _NEGLIGIBLE)
 
 
-def _range(peaks: Sequence[Peak]) -> tuple[float, float]:
+def _range(peaks: Sequence[Peak], weigh: Callable[[Peak], float]) -> tuple[float, float]:
     """Return the rates on either side of those whose weight isn't negligible."""
-    matter = np.flatnonzero(_matter(peaks))
+    matter = np.flatnonzero(_matter(peaks, weigh))
     return peaks[max(matter[0] - 1, 0)].rate, peaks[min(matter[-1] + 1, len(peaks) - 1)].rate
+
+
+def drawn(parts: Sequence[Component], layout: Layout, count: int, rng: np.random.Generator) -> list[Parameters]:
+    """Draw parameters from a mixture; every component gets its share of the draws to within one."""
+    rates = np.array([part.parameters.rate for part in parts])
+    step = np.gradient(rates) if len(parts) > 1 else np.zeros(1)
+    upto = np.cumsum([part.share for part in parts])
+    chosen = np.searchsorted(upto, (np.arange(count) + rng.random()) / count * upto[-1])
+    found = []
+    for c in np.minimum(chosen, len(parts) - 1):
+        peak = parts[c].peak
+        vector = rng.multivariate_normal(peak.vector, peak.covariance, method="eigh")
+        rate = float(np.clip(rates[c] + (rng.random() - 0.5) * step[c], 1e-4, 1 - 1e-4))
+        found.append(layout.parameters(vector, rate))
+    return found
 
 
 def posterior(evidence: Evidence, fusion: Fusion) -> NDArray[np.float64]:
     """Return p(true option | views, label, review) for each row, (N, K)."""
     result = np.zeros((len(evidence.logp), evidence.logp.shape[2]))
     for place, block in evidence.blocks(_BLOCK):
-        for component in fusion.components:
-            result[place] += component.share * posterior_given(block, fusion.spread, component.parameters)
-    return result
+        sample = Sample.of(block, fusion.units)
+        for parameters in fusion.draws:
+            result[place] += posterior_given(sample, parameters)
+    return result / len(fusion.draws)
 
 
-def posterior_given(evidence: Evidence, spread: NDArray[np.float64], parameters: Parameters) -> NDArray[np.float64]:
+def posterior_given(sample: Sample, parameters: Parameters) -> NDArray[np.float64]:
     """Return the posterior (N, K) at one set of parameters."""
-    counts = evidence.counts
-    absent = np.where(np.arange(evidence.logp.shape[2]) < counts[:, None], 0.0, -np.inf)
-    q = fused(standardised(evidence, spread).transpose(1, 0, 2), absent, parameters)
-    joint = q * label_likelihood(parameters.rate, parameters.lean, evidence.label, evidence.truth, counts)
+    q = fused(sample.logits, sample.absent, parameters)
+    joint = q * sample.labels.likelihood(parameters.rate, parameters.lean)
     return np.asarray(joint / joint.sum(axis=1, keepdims=True))

@@ -1,0 +1,1 @@
+"""How likely each candidate answer of a row is the true one: pure functions of arrays."""

@@ -1,0 +1,149 @@
+"""From a run's answers to what is believed of every row: the posterior, the suspects, and what was learnt on the way.
+
+Not every row is asked of every view. Rows of which the same views were asked are a *level*; each level has weights of
+its own, fitted on rows that were drawn without regard to their labels: all rows, or the pilot. (Rows that were asked
+more because they were undecided are no fair sample: their labels were looked at to choose them.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+
+from robustft.config import Config
+from robustft.fusion.fitting import Priors
+from robustft.fusion.identified import Findings, findings
+from robustft.fusion.posterior import Fusion, fit, posterior
+from robustft.fusion.target import Choice, choose, expected_accuracy, suspects
+from robustft.fusion.views import PROBE, Views
+
+_PILOT = 0x9110
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Level:
+    """Rows of which the same views were asked: the `views`' columns, and those `rows`, and what was `learnt`."""
+
+    views: tuple[int, ...]
+    rows: NDArray[np.int64]
+    fusion: Fusion
+    learnt: Findings
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fused:
+    """What is believed: `probs` (N, K) of each candidate, `noisy` (N,) suspect labels, `choice` by the target."""
+
+    views: Views
+    levels: tuple[Level, ...]
+    probs: NDArray[np.float64]
+    noisy: NDArray[np.bool_]
+    choice: Choice
+    identified: bool
+
+    @property
+    def reason(self) -> str:
+        """Why labels may be changed, or not, in a sentence: the first level that is identified, else the first."""
+        return next((lv.learnt.reason for lv in self.levels if lv.learnt.identified), self.levels[0].learnt.reason)
+
+
+def fuse(views: Views, config: Config) -> Fused:
+    """Fit every level, and fuse."""
+    with threadpool_limits(1, "blas"):
+        levels = _levels(views, pilot(views, config), config)
+        probs = np.zeros(views.logp.shape[::2])
+        for level in levels:
+            probs[level.rows] = posterior(views.evidence(level.views).rows(level.rows), level.fusion)
+    identified = any(level.learnt.identified for level in levels)
+    noisy = suspects(probs, views.label) & identified
+    return Fused(views, levels, probs, noisy, choose(probs, views.label, config.target_accuracy), identified)
+
+
+def pilot(views: Views, config: Config) -> NDArray[np.bool_]:
+    """Return which rows (N,) are asked of every view, for the weights: drawn at random, and all that were reviewed."""
+    n = len(views.label)
+    drawn = np.zeros(n, dtype=bool)
+    # a stream of its own: planted noise may well have been drawn with the same seed
+    stream = np.random.default_rng((config.seed, _PILOT))
+    drawn[stream.permutation(n)[: config.posterior.pilot]] = True
+    return np.asarray(drawn | (views.reviewed >= 0) | (config.posterior.asking == "all"))
+
+
+def whom_to_ask(fused: Fused, config: Config) -> NDArray[np.int64]:
+    """Return the rows to put to the next view: the pilot, then the least sure, as far as the budget goes.
+
+    A row whose confidence reaches the target by itself is decided, and where nothing is identified only the pilot is
+    asked. Nobody, where all rows together reach the target, or the budget isn't enough for the pilot.
+    """
+    n, first = len(fused.views.label), pilot(fused.views, config)
+    left = int(config.posterior.budget * n) - int(fused.views.calls.sum()) - int(first.sum())
+    everybody = bool(first.all())
+    if (fused.identified and fused.choice.taken.all()) or (left < 0 and not everybody):
+        return np.zeros(0, dtype=np.int64)
+    llm = [v for v, name in enumerate(fused.views.names) if name != PROBE]
+    open_rows = ~first & fused.views.asked[:, llm].all(axis=1) & (fused.choice.confidence < config.target_accuracy)
+    order = np.argsort(fused.choice.confidence, kind="stable")
+    undecided = [row for row in order if open_rows[row]] if fused.identified else []
+    return np.union1d(np.flatnonzero(first), np.array(undecided[: max(left, 0)], dtype=np.int64))
+
+
+def _levels(views: Views, drawn: NDArray[np.bool_], config: Config) -> tuple[Level, ...]:
+    llm = [v for v, name in enumerate(views.names) if name != PROBE]
+    probe = [v for v, name in enumerate(views.names) if name == PROBE]
+    depth = np.cumprod(views.asked[:, llm], axis=1).sum(axis=1)
+    levels: list[Level] = []
+    for d in np.unique(depth):
+        columns = (*llm[:d], *probe)
+        evidence = views.evidence(columns)
+        fair = evidence.rows(slice(None) if not levels else np.flatnonzero(drawn & (depth >= d)))
+        before = levels[0].fusion if levels else None
+        fusion = fit(fair, _priors(config, before), config.posterior.noise, config.seed)
+        learnt = findings(fair, fusion, config.seed)
+        levels.append(Level(columns, np.flatnonzero(depth == d), fusion, learnt))
+    return tuple(levels)
+
+
+def _priors(config: Config, before: Fusion | None) -> Priors:
+    """Return what is believed beforehand; of the noise rate, on few rows, what all rows have told already."""
+    accuracy = config.posterior.prior_accuracy
+    if before is None:
+        return Priors(accuracy)
+    mean = before.noise_rate
+    variance = sum(part.share * (part.parameters.rate - mean) ** 2 for part in before.components)
+    strength = min(mean * (1.0 - mean) / max(variance, 1e-6) - 1.0, 1e4)
+    return Priors(accuracy, (1.0 + mean * max(strength, 2.0), 1.0 + (1.0 - mean) * max(strength, 2.0)))
+
+
+def summary(fused: Fused, config: Config) -> dict[str, Any]:
+    """Return what the run learnt, as plain values for findings.json."""
+    first = fused.levels[0].learnt
+    last = fused.levels[-1]
+    names = fused.views.names
+    return {
+        "identified": fused.identified,
+        "reason": fused.reason,
+        "noise_rate": asdict(first.noise_rate) | {"sure": first.sure},
+        "chance": first.chance,
+        "skill": {names[v]: asdict(s) for lv in fused.levels for v, s in zip(lv.views, lv.learnt.skill, strict=True)},
+        "weights": {names[v]: float(w) for v, w in zip(last.views, last.fusion.weights, strict=True)},
+        "levels": [
+            {"views": [names[v] for v in lv.views], "rows": len(lv.rows), "noise_rate": lv.learnt.noise_rate.value}
+            for lv in fused.levels
+        ],
+        "calls_a_row": float(fused.views.calls.mean()),
+        "target": _target(fused, config),
+    }
+
+
+def _target(fused: Fused, config: Config) -> dict[str, Any]:
+    """Say how accurate the rows that are taken are expected to be, and whether the target may be called reached."""
+    parts = [
+        (fused.views.evidence(level.views).rows(rows), level.fusion, fused.choice.answer[rows])
+        for level in fused.levels
+        if len(rows := level.rows[fused.choice.taken[level.rows]])
+    ]
+    return expected_accuracy(parts, config.target_accuracy, fused.identified, config.seed)

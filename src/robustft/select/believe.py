@@ -1,0 +1,98 @@
+"""Method posterior selects: rows from the most confident down, as far as their mean confidence meets the target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from robustft.config import Config
+from robustft.fusion.target import Choice, choose, keep_labels
+from robustft.fusion.verdicts import said_by_row
+from robustft.records import Answer, Belief, Decision, Example, Outcome, Verdict
+from robustft.tasks.task import Task
+
+
+def decide_by_belief(
+    examples: Sequence[Example],
+    answers: Sequence[Answer],
+    beliefs: Sequence[Belief],
+    verdicts: Sequence[Verdict],
+    identified: bool,
+    config: Config,
+    task: Task,
+) -> list[Decision]:
+    """Return one decision a row, in the rows' order.
+
+    Taken rows are kept where the likeliest answer is the response as given, else relabelled. Of the others, the
+    likeliest to be right are set aside for review, as many as the config says, and those where a call failed; the
+    rest is dropped. Where nothing is identified every labelled row is kept as it is.
+    """
+    probs, label = _arrays(examples, beliefs, task)
+    choice = choose(probs, label, config.target_accuracy) if identified else keep_labels(label, probs)
+    said = said_by_row(answers)
+    reviewable = np.flatnonzero(~choice.taken)
+    order = reviewable[np.argsort(-choice.confidence[reviewable], kind="stable")]
+    aside = frozenset(order[: config.posterior.review].tolist())
+    rows = zip(examples, beliefs, verdicts, strict=True)
+    return [
+        _decision(_Row(i, *row, said[row[0].id]), choice, i in aside, identified, config, task)
+        for i, row in enumerate(rows)
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    place: int
+    example: Example
+    belief: Belief
+    verdict: Verdict
+    said: Sequence[Answer]
+
+
+def _decision(row: _Row, choice: Choice, aside: bool, identified: bool, config: Config, task: Task) -> Decision:
+    example, answer = row.example, int(choice.answer[row.place])
+    value = row.belief.candidates[answer] if answer < len(row.belief.candidates) else None
+    label = None if example.response is None else task.label(example.response, example.options)
+    as_given = value is not None and label is not None and task.agree(value, label)
+    final = example.response
+    if value is not None and not as_given:
+        final = task.write(value, example.response, example.options)
+    failed = next((answer.text for answer in row.said if answer.finish == "error"), None)
+    outcome: Outcome
+    sure = float(choice.confidence[row.place])
+    if choice.taken[row.place] and value is not None:
+        outcome = "keep" if as_given else "relabel"
+        why = "" if identified else "; labels stay, since nothing is identified"
+    elif failed is not None:
+        outcome, why = "review", f"; a call failed, run again to ask it once more: {failed}"
+    else:
+        outcome = "review" if aside else "drop"
+        why = f"; {value or 'another answer'} at {sure:.2f} is too unsure for a target of {config.target_accuracy:g}"
+    return Decision(
+        id=example.id,
+        decision=outcome,
+        response_given=example.response,
+        response_final=final,
+        confidence=sure,
+        reason=row.verdict.reason + why,
+        votes={answer.expert: answer.value for answer in row.said},
+    )
+
+
+def _arrays(
+    examples: Sequence[Example], beliefs: Sequence[Belief], task: Task
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the probabilities (N, K + 1), the last for an answer that nobody gave, and the labels' places (N,)."""
+    width = max(len(belief.candidates) for belief in beliefs)
+    probs = np.zeros((len(beliefs), width + 1))
+    label = np.full(len(beliefs), -1)
+    for i, (example, belief) in enumerate(zip(examples, beliefs, strict=True)):
+        probs[i, : len(belief.probs)] = belief.probs
+        probs[i, width] = max(1.0 - sum(belief.probs), 0.0)
+        given = None if example.response is None else task.label(example.response, example.options)
+        if given is not None:
+            label[i] = next(k for k, value in enumerate(belief.candidates) if task.agree(given, value))
+    return probs, label
