@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from importlib.util import find_spec
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.quality.inputs import KeptEmbedder
 from robustft.config import Config
 from robustft.data.readers import read
+from robustft.errors import ConfigError
+from robustft.llm.models import Models
 from robustft.outputs import write_metrics
 from robustft.records import Answer, Decision, Example, Outcome, Relabel, Verdict
 from robustft.run import RunDir
@@ -34,16 +34,18 @@ class Flags:
     noise_rate: float | None = None
 
 
-def run_baseline(kind: str, config: Config, run: RunDir, embeddings: Path, seed: int) -> None:
+async def run_baseline(kind: str, config: Config, run: RunDir, seed: int) -> None:
     """Write the records and metrics.json of a baseline, as a run of the package does.
 
     Rows that are flagged get the classifier's likeliest option; all rows are trained on. The classes are the options'
-    letters, so that where options differ by row there is nothing to learn.
+    letters, so that where options differ by row there is nothing to learn. Raises RobustFTError.
     """
-    start = time.monotonic()
     RunDir.create(run.path, config)
-    task, examples = make_task(config.task), read(config.data, make_task(config.task)).examples
-    vectors = asyncio.run(KeptEmbedder(embeddings).embed([example.asked for example in examples]))
+    task = make_task(config.task)
+    examples = read(config.data, task).examples
+    async with Models(config, task, lambda: examples) as models:
+        vectors = await (await models.embedder()).embed([example.asked for example in examples])
+    start = time.monotonic()
     label = np.array([_index(example, task) for example in examples])
     probs = out_of_fold(vectors, label, np.array([len(example.options) for example in examples]), seed)
     flags = flagged(kind, label, probs)
@@ -70,9 +72,14 @@ def out_of_fold(
 
 
 def flagged(kind: str, label: NDArray[np.int64], probs: NDArray[np.float64]) -> Flags:
-    """Flag the labels (N,) that the classifier's likeliest option contradicts (probe), or that cleanlab finds."""
+    """Flag the labels (N,) that the classifier's likeliest option contradicts (probe), or that cleanlab finds.
+
+    Raises ConfigError where cleanlab is missing.
+    """
     if kind == "probe":
         return Flags(probs.argmax(axis=1) != label, probs[np.arange(len(label)), label])
+    if find_spec("cleanlab") is None:
+        raise ConfigError('cleanlab is missing: pip install "robustft[bench]", or leave it out of --methods')
     from cleanlab.count import estimate_joint
     from cleanlab.filter import find_label_issues
     from cleanlab.rank import get_label_quality_scores

@@ -12,7 +12,7 @@ from typing import Any
 
 from benchmarks.quality.baselines import BASELINES, run_baseline
 from benchmarks.quality.figures import figures, right_by_confidence
-from benchmarks.quality.inputs import Source, kept_embeddings
+from benchmarks.quality.inputs import Source
 from benchmarks.quality.machine import machine
 from robustft import __version__
 from robustft.config import Config
@@ -70,7 +70,6 @@ class Order:
     cell: Cell
     source: Source
     input: Path
-    embeddings: Path
     embedder: str
     out: Path
     ledger: Path | None
@@ -118,9 +117,11 @@ def config_of(order: Order) -> Config:
     tree = _tree(order.cell, order.source)
     tree["data"] |= {"path": str(order.input)}
     tree["embedder"] = order.embedder
-    # a scripted model's calls are free: each cell makes its own, so that its wall time is a whole run's
-    real = order.cell.experts == "smollm2" and order.ledger is not None
-    tree["ledger"] = str(order.ledger if real else order.folder / "ledger.sqlite")
+    if order.cell.experts != "smollm2":
+        # a scripted model's calls are free: each cell makes its own, so that its wall time is a whole run's
+        tree["ledger"] = str(order.folder / "ledger.sqlite")
+    elif order.ledger is not None:
+        tree["ledger"] = str(order.ledger)
     if order.reviewed is not None:
         tree["posterior"] |= {"reviewed": str(order.reviewed)}
     return make_config(tree, order.cell.name)
@@ -164,11 +165,10 @@ def run_cell(order: Order) -> float:
     start = time.monotonic()
     if not finished(order):
         run, config = RunDir(order.folder), config_of(order)
-        with kept_embeddings(order.embeddings):
-            if order.cell.method.kind in BASELINES:
-                run_baseline(order.cell.method.kind, config, run, order.embeddings, order.cell.seed)
-            else:
-                asyncio.run(denoise(config, order.folder))
+        if order.cell.method.kind in BASELINES:
+            asyncio.run(run_baseline(order.cell.method.kind, config, run, order.cell.seed))
+        else:
+            asyncio.run(denoise(config, order.folder))
         if failed := run.read_json("metrics.json")["calls"]["failed"]:
             raise ModelError(f"{order.cell.name}: {failed} calls failed; run the same command again")
         run.write_json(CELL, _result(order, run))

@@ -11,6 +11,7 @@ changed, remove their directories; to work out their figures again, only their c
 from __future__ import annotations
 
 import argparse
+import re
 import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -26,8 +27,7 @@ import orjson
 from benchmarks.quality.baselines import BASELINES
 from benchmarks.quality.cells import CELL, EXPERTS, KINDS, LABELS_ONLY, Cell, Method, Order, finished, methods, run_cell
 from benchmarks.quality.figures import accuracy_at
-from benchmarks.quality.inputs import KINDS as NOISE_KINDS
-from benchmarks.quality.inputs import TASKS, Source, write_embeddings, write_input, write_reviewed
+from benchmarks.quality.inputs import TASKS, Source, write_input, write_reviewed
 from benchmarks.quality.machine import packages
 from robustft import __version__
 from robustft.errors import RobustFTError
@@ -64,19 +64,15 @@ def orders(cells: Iterable[Cell], sources: Sequence[Source], wanted: argparse.Na
     folder = wanted.out / "inputs"
     folder.mkdir(parents=True, exist_ok=True)
     inputs: dict[tuple[str, str, int | None], Path] = {}
-    embeddings: dict[str, Path] = {}
     found = []
     for cell in cells:
         source = by_name[cell.task]
-        if cell.task not in embeddings:
-            embeddings[cell.task] = write_embeddings(source, wanted.embedder, folder)
         place = cell.task, cell.noise, cell.rows
         if place not in inputs:
             inputs[place] = write_input(source, cell.noise, cell.rows, folder)
         count = cell.method.reviewed
         reviewed = write_reviewed(source, inputs[place], count, cell.seed) if count else None
-        files = inputs[place], embeddings[cell.task]
-        found.append(Order(cell, source, *files, wanted.embedder, wanted.out, wanted.ledger, reviewed))
+        found.append(Order(cell, source, inputs[place], wanted.embedder, wanted.out, wanted.ledger, reviewed))
     return found
 
 
@@ -172,20 +168,20 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="denoise", formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser = argparse.ArgumentParser(prog="denoise", epilog="What isn't set takes in everything; tasks: fpb and arc.")
     parser.add_argument("--data", type=Path, required=True, help="the folder of the tasks' folders")
     parser.add_argument("--out", type=_absolute, required=True, help="the folder of the cells' run directories")
-    parser.add_argument("--ledger", type=_absolute, help="the real model's calls; unset: one a cell")
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=["fpb", "arc"], help=" ")
+    parser.add_argument("--ledger", type=_absolute, help="the real model's calls; unset: the one in your cache folder")
+    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=["fpb", "arc"], help="which data sets")
     parser.add_argument(
-        "--noise", nargs="+", metavar="NOISE", default=list(NOISE), help="percent, or asymmetric-PERCENT"
+        "--noise", nargs="+", type=_noise, default=NOISE, metavar="N", help="N or asymmetric-N, percent"
     )
-    parser.add_argument("--experts", nargs="+", choices=EXPERTS, default=list(EXPERTS), help=" ")
-    parser.add_argument("--methods", nargs="+", choices=KINDS, default=list(KINDS), help=" ")
-    parser.add_argument("--rows", nargs="+", type=_rows, default=[None, *FEWER_ROWS], help="a number, or all")
-    parser.add_argument("--seeds", type=int, default=3, help="of the cells in which something is drawn")
-    parser.add_argument("--embedder", default="minilm", help=" ")
-    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--experts", nargs="+", choices=EXPERTS, default=EXPERTS, help="who answers")
+    parser.add_argument("--methods", nargs="+", choices=KINDS, default=KINDS, help="which rows of the tables")
+    parser.add_argument("--rows", nargs="+", type=_rows, default=[None, *FEWER_ROWS], metavar="N", help="N or all")
+    parser.add_argument("--seeds", type=int, default=3, help="of the cells in which something is drawn; 3")
+    parser.add_argument("--embedder", default="minilm", help="of the probes, and of the paper's neighbours; minilm")
+    parser.add_argument("--jobs", type=int, default=1, help="processes; 1")
     return parser.parse_args(arguments)
 
 
@@ -194,8 +190,7 @@ def _absolute(text: str) -> Path:
 
 
 def _noise(text: str) -> str:
-    kind, _, percent = text.rpartition("-")
-    if kind not in NOISE_KINDS or not percent.isdigit() or int(percent) > 100:
+    if not re.fullmatch(r"(?:asymmetric-)?(?:0|[1-9]\d?|100)", text):
         raise argparse.ArgumentTypeError(f"'{text}': a percentage, perhaps after asymmetric-")
     return text
 

@@ -1,37 +1,28 @@
-"""What the cells are run on: each task's rows at each noise level, with an id and the truth, and their embeddings."""
+"""What the cells are run on: each task's rows at each noise level, as files with an id and the truth."""
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mode
-from unittest.mock import patch
 
 import numpy as np
-from numpy.typing import NDArray
 
 from robustft.config import Config
 from robustft.data.noise import Kind, noise_file
 from robustft.data.readers import read
 from robustft.data.writing import write_rows
 from robustft.errors import ConfigError
-from robustft.llm import models
-from robustft.llm.embedder import open_embedder
 from robustft.loading import load_config
 from robustft.records import Example
-from robustft.run import write_atomically
 from robustft.tasks import make_task
 from robustft.tasks.presets import PRESETS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 TASKS = {"fpb": "fpb.yaml", "arc": "arc.yaml", "shop": "quickstart.yaml"}
 """Each task's example, whose sections `task` and `data` say how its files are read."""
-KINDS: dict[str, Kind] = {"": "symmetric", "asymmetric": "asymmetric"}
+_KINDS: dict[str, Kind] = {"": "symmetric", "asymmetric": "asymmetric"}
 """What stands before the percentage in a noise level's name, and the kind of noise that it means."""
 
 
@@ -81,7 +72,7 @@ def write_input(source: Source, noise: str, rows: int | None, out: Path) -> Path
         kind, _, percent = noise.rpartition("-")
         with tempfile.TemporaryDirectory() as folder:
             made = Path(folder) / "noisy.csv"
-            noise_file(source.labeled, made, source.config, int(percent) / 100, KINDS[kind], seed=int(percent))
+            noise_file(source.labeled, made, source.config, int(percent) / 100, _KINDS[kind], seed=int(percent))
             examples = _rows(source.config, made, truth="truth")
     if rows is not None:
         ids = [example.id for example in _rows(source.config, source.labeled)]
@@ -97,56 +88,6 @@ def write_reviewed(source: Source, path: Path, count: int, seed: int) -> Path:
     drawn = np.random.default_rng(seed).choice(len(examples), min(count, len(examples)), replace=False)
     rows = [{"id": examples[i].id, source.config.data.response: examples[i].truth} for i in drawn]
     return write_rows(path.with_name(f"{path.stem}-reviewed-{count}-{seed}.csv"), rows)
-
-
-def write_embeddings(source: Source, embedder: str, out: Path) -> Path:
-    """Embed what each row of the task asks, unless that is done; returns the file."""
-    path = out / f"{source.name}-{embedder.replace('/', '_').replace(':', '_')}.npz"
-    texts = [example.asked for example in _rows(source.config, source.labeled)]
-    digests = np.array([_digest(text) for text in texts])
-    if path.exists() and np.array_equal(np.load(path)["digests"], digests):
-        return path
-
-    async def embedded() -> NDArray[np.float32]:
-        opened = open_embedder(embedder, source.config.llm)
-        try:
-            return await opened.embed(texts)
-        finally:
-            await opened.aclose()
-
-    vectors = asyncio.run(embedded())
-
-    def save(place: Path) -> None:
-        with place.open("wb") as file:
-            np.savez(file, digests=digests, vectors=vectors)
-
-    return write_atomically(path, save)
-
-
-class KeptEmbedder:
-    """Looks up what `write_embeddings` has written; implements `robustft.llm.embedder.Embedder`."""
-
-    def __init__(self, path: Path) -> None:
-        kept = np.load(path)
-        self._vectors = dict(zip(kept["digests"].tolist(), kept["vectors"], strict=True))
-
-    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        """Return the kept rows. Raises KeyError for a text of another task."""
-        return np.array([self._vectors[_digest(text)] for text in texts], dtype=np.float32)
-
-    async def aclose(self) -> None:
-        """Nothing to release."""
-
-
-@contextmanager
-def kept_embeddings(path: Path) -> Iterator[None]:
-    """Let runs look their embeddings up: the texts of hundreds of cells are the same, and take half a minute a task."""
-    with patch.object(models, "open_embedder", lambda name, llm: KeptEmbedder(path)):
-        yield
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _rows(config: Config, path: Path, **columns: str) -> list[Example]:

@@ -224,9 +224,9 @@ def _introduction(results: Mapping[str, Any]) -> list[str]:
         "right labels that were changed or lost; right labels changed: share that were changed, also in dropped rows. "
         "ECE is that of the confidence, which for the first four methods is no more than the share of votes, the label "
         "among them, for the final response. e: the noise rate as the method estimates it. calls and tokens: of the "
-        "LLM, those answered from the ledger counted like others. seconds: without the embeddings, which are made once "
-        "for all cells; – where more than a twentieth of the calls came from the ledger. Figures are means over the "
-        "seeds, with the range in parentheses where seeds differ.",
+        "LLM, those answered from the ledger counted like others. seconds: on a machine that did other things too, and "
+        "with embeddings that were kept from an earlier cell; – where more than a twentieth of the calls came from the "
+        "ledger. Figures are means over the seeds, with the range in parentheses where seeds differ.",
         "probe alone is a logistic regression on the embeddings, fitted on the labels as given of four folds and asked "
         "about the fifth; cleanlab is the library's `find_label_issues` on the same probabilities. Rows that they flag "
         "get the likeliest option. Their classes are the options' letters, so on arc, where a letter means something "

@@ -221,7 +221,8 @@ class Config(Section):
     llm: LLMConfig = LLMConfig()
     """The model."""
     embedder: str = "minilm"
-    """minilm, tfidf, openai:MODEL, a sentence-transformers id or folder, or hidden: the states of the local model."""
+    """minilm, tfidf, openai:MODEL, a sentence-transformers id or folder, or hidden: the states of the local model.
+    Joined by +, such as minilm+hidden, they stand side by side."""
     method: Literal["posterior", "paper", "self-select", "self-label", "none"] = "paper"
     """How noise is found and mended."""
     experts: tuple[ExpertName, ...] = ("direct", "reasoning")

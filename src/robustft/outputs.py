@@ -43,16 +43,18 @@ def write_metrics(run: RunDir, task: Task, config: Config) -> dict[str, Any]:
     """Write metrics.json from the run's records. Returns what it holds."""
     examples, verdicts, decisions = run.load(Example), run.load(Verdict), run.load(Decision)
     findings = run.read_json("findings.json")
+    learnt = findings.get("posterior") if config.method == "posterior" else None
     metrics = {
         "n": len(examples),
         "method": config.method,
-        "noise_rate_estimate": findings["posterior"]["noise_rate"]["value"] if config.method == "posterior" else None,
+        "noise_rate_estimate": learnt["noise_rate"]["value"] if learnt else None,
         "decisions": count_decisions(decisions),
         "calls": total_calls(run.read_json("stages.json")),
         "truth": against_truth(examples, verdicts, decisions, task),
         "evaluation": None,
         "data": {"skipped": findings["skipped"], "conflicting_questions": len(findings["conflicts"])},
         "readings": count_readings(examples, run.load(Answer), task),
+        "posterior": learnt,
         "version": __version__,
     }
     run.write_json("metrics.json", metrics)

@@ -88,6 +88,12 @@ def show_summary(metrics: dict[str, Any], out: Path) -> None:
     table.add_row("dropped", str(decisions["drop"]))
     table.add_row("set aside for review", str(decisions["review"]))
     table.add_section()
+    if learnt := metrics["posterior"]:
+        table.add_row("wrong responses in the file, estimated", _estimate(learnt["noise_rate"]))
+        if learnt["target"]["expected"] is not None:
+            table.add_row("right among those trained on, expected", _estimate(learnt["target"], "expected"))
+        table.add_row("labels may be changed", "yes" if learnt["identified"] else "no: see the note above")
+        table.add_section()
     if truth:
         detection, accuracy = truth["detection"], truth["label_accuracy"]
         table.add_row("wrong responses in the file (truth)", _percent(truth["noise_rate"]))
@@ -107,6 +113,11 @@ def show_summary(metrics: dict[str, Any], out: Path) -> None:
     console.print(table)
     console.print(f"training files: {out / 'export'}", soft_wrap=True, highlight=False)
     console.print(f"report:         {out / 'report.html'}", soft_wrap=True, highlight=False)
+
+
+def _estimate(found: dict[str, Any], name: str = "value") -> str:
+    sure = "" if found.get("sure", found.get("reached")) else ", not sure"
+    return f"{_percent(found[name])} ({_percent(found['low'])} to {_percent(found['high'])}){sure}"
 
 
 def show_audit(result: dict[str, Any], folder: Path) -> None:

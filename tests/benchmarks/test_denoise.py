@@ -17,7 +17,19 @@ import pytest
 
 from benchmarks.quality import denoise, tables
 from benchmarks.quality.baselines import BASELINES, flagged, out_of_fold
-from benchmarks.quality.cells import CELL, EXPERTS, KINDS, LABELS_ONLY, Cell, Order, config_of, methods
+from benchmarks.quality.cells import (
+    CELL,
+    EXPERTS,
+    KINDS,
+    LABELS_ONLY,
+    Cell,
+    Method,
+    Order,
+    config_of,
+    finished,
+    methods,
+    run_cell,
+)
 from benchmarks.quality.figures import accuracy_at, right_by_confidence
 from benchmarks.quality.inputs import Source, write_input, write_reviewed
 from robustft.data.writing import write_rows
@@ -227,6 +239,21 @@ def test_reviewed_rows_are_rows_of_the_input_with_their_truth(source: Source, tm
     assert drawn[0] != drawn[1]
 
 
+def test_a_run_takes_the_reviewed_rows(source: Source, tmp_path: Path) -> None:
+    path = write_input(source, "30", None, tmp_path)
+    reviewed = write_reviewed(source, path, 30, seed=0)
+    cell = Cell("shop", "30", None, "scripted-0.60", Method("posterior", "posterior", ("direct",), reviewed=30), 0)
+    order = Order(cell, source, path, "tfidf", tmp_path, None, reviewed)
+    run_cell(order)
+    with reviewed.open(encoding="utf-8", newline="") as file:
+        known = {row["id"]: row["intent"] for row in csv.DictReader(file)}
+    decisions = RunDir(order.folder).load(Decision)
+    assert {d.id: d.response_final for d in decisions if d.id in known} == known
+    assert finished(order)
+    reviewed.write_text(reviewed.read_text(encoding="utf-8").partition("\n")[0] + "\n", encoding="utf-8")
+    assert not finished(order)
+
+
 def test_what_is_known_of_the_model_is_tried_at_the_highest_noise_alone(source: Source) -> None:
     fpb, arc = replace(source, name="fpb", options=3), replace(source, name="arc", options=4, shared=False)
     told = {(m.prior_accuracy, m.reviewed) for m in methods(fpb, "smollm2", "70", None)}
@@ -236,6 +263,13 @@ def test_what_is_known_of_the_model_is_tried_at_the_highest_noise_alone(source: 
     for noise, rows in (("50", None), ("70", 700)):
         for experts in EXPERTS:
             assert {(m.prior_accuracy, m.reviewed) for m in methods(fpb, experts, noise, rows)} == {(None, 0)}
+
+
+@pytest.mark.parametrize("noise", ["much", "101", "confused-30", "-30", "030"])
+def test_a_noise_level_that_is_none_is_refused(noise: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        denoise.main(["--data", str(tmp_path), "--out", str(tmp_path), f"--noise={noise}"])
+    assert "percent" in capsys.readouterr().err
 
 
 def test_the_whole_grid_has_a_config_and_a_folder_for_every_cell(source: Source, tmp_path: Path) -> None:
@@ -256,7 +290,7 @@ def test_the_whole_grid_has_a_config_and_a_folder_for_every_cell(source: Source,
 
 def order_of(cell: Cell, source: Source, folder: Path) -> Order:
     reviewed = folder / "reviewed.csv" if cell.method.reviewed else None
-    return Order(cell, source, folder / "input.jsonl", folder / "kept.npz", "tfidf", folder, None, reviewed)
+    return Order(cell, source, folder / "input.jsonl", "tfidf", folder, None, reviewed)
 
 
 def test_a_cell_that_fails_does_not_stop_the_others(

@@ -4,30 +4,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
+from fusion.simulated import Array, Index, simulate
 from robustft.errors import DataError
 from robustft.fusion.evidence import Evidence, Units
 from robustft.fusion.fitting import Layout, Parameters, Priors, Sample, log_posterior
 from robustft.fusion.identified import findings
 from robustft.fusion.posterior import Fusion, fit, posterior, posterior_given
-
-Array = NDArray[np.float64]
-Index = NDArray[np.int64]
-
-
-def simulate(
-    n: int = 1500, k: int = 4, rate: float = 0.3, views: int = 1, ease: float = 2.0, spread: float = 1.5, seed: int = 0
-) -> tuple[Array, Index, Index]:
-    """Return log p (N, V, K), labels and truths; views share half of their mistakes, rows differ in difficulty."""
-    rng = np.random.default_rng(seed)
-    truth = rng.integers(k, size=n)
-    label = np.where(rng.random(n) < rate, (truth + rng.integers(1, k, size=n)) % k, truth)
-    ease_of_row = ease + spread * rng.standard_normal(n)
-    logits = np.sqrt(0.5) * (rng.standard_normal((n, 1, k)) + rng.standard_normal((n, views, k)))
-    logits[np.arange(n), :, truth] += ease_of_row[:, None]
-    logits *= 2.0
-    return logits - np.log(np.exp(logits).sum(axis=2, keepdims=True)), label, truth
 
 
 def fuse(evidence: Evidence) -> tuple[Fusion, Array]:

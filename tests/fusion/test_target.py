@@ -1,10 +1,14 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustft.fusion.target import choose, keep_labels, suspects
+from fusion.simulated import simulate
+from robustft.fusion.evidence import Evidence
+from robustft.fusion.posterior import Fusion, fit, posterior
+from robustft.fusion.target import REACHED_WITHIN, Choice, choose, expected_accuracy, keep_labels, suspects
 
 
 @given(st.lists(st.floats(0.34, 1.0), min_size=1, max_size=40), st.floats(0.5, 1.0))
@@ -46,3 +50,41 @@ def test_suspects_maximise_the_expected_f1() -> None:
     assert flags.tolist() == [True, True, True, False, False]
     assert suspects(p, np.array([0, -1, -1, -1, -1])).tolist() == [True, False, False, False, False]
     assert not suspects(p, np.full(5, -1)).any()
+
+
+def fitted(rate: float = 0.3, n: int = 400) -> tuple[Evidence, Fusion, Choice]:
+    logp, label, _ = simulate(n=n, k=4, rate=rate, views=2)
+    evidence = Evidence(logp, label, (0, 0), shared=False)
+    fusion = fit(evidence, noise="symmetric")
+    return evidence, fusion, choose(posterior(evidence, fusion), label, 0.9)
+
+
+def test_the_expected_accuracy_of_what_is_taken_is_its_mean_confidence_within_its_interval() -> None:
+    evidence, fusion, choice = fitted()
+    rows = np.flatnonzero(choice.taken)
+    part = (evidence.rows(rows), fusion, choice.answer[rows])
+    found = expected_accuracy([part], 0.9, known=True)
+    assert (found["wanted"], found["rows"]) == (0.9, len(rows))
+    assert found["low"] < choice.accuracy < found["high"]
+    assert found["expected"] == pytest.approx(choice.accuracy, abs=0.02)
+    # levels add up
+    half = len(rows) // 2
+    parts = [(part[0].rows(slice(*ends)), fusion, part[2][slice(*ends)]) for ends in ((0, half), (half, len(rows)))]
+    assert expected_accuracy(parts, 0.9, known=True)["expected"] == pytest.approx(found["expected"], abs=0.02)
+
+
+def test_a_target_is_reached_where_the_interval_says_so_and_the_noise_rate_is_known() -> None:
+    evidence, fusion, choice = fitted()
+    rows = np.flatnonzero(choice.taken)
+    part = (evidence.rows(rows), fusion, choice.answer[rows])
+    low = expected_accuracy([part], 0.9, known=True)["low"]
+    assert expected_accuracy([part], low + REACHED_WITHIN - 0.001, known=True)["reached"]
+    assert not expected_accuracy([part], low + REACHED_WITHIN + 0.001, known=True)["reached"]
+    unknown = expected_accuracy([part], low, known=False)
+    assert not unknown["reached"]
+    assert unknown["expected"] is not None
+
+
+def test_of_nothing_taken_nothing_is_expected() -> None:
+    found = expected_accuracy([], 0.9, known=True)
+    assert found == {"wanted": 0.9, "rows": 0, "expected": None, "low": None, "high": None, "reached": False}

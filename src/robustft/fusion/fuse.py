@@ -46,6 +46,11 @@ class Fused:
     identified: bool
 
     @property
+    def sure(self) -> bool:
+        """Whether the noise rate is known well enough for a target to be called reached."""
+        return self.levels[0].learnt.sure
+
+    @property
     def reason(self) -> str:
         """Why labels may be changed, or not, in a sentence: the first level that is identified, else the first."""
         return next((lv.learnt.reason for lv in self.levels if lv.learnt.identified), self.levels[0].learnt.reason)
@@ -77,9 +82,12 @@ def whom_to_ask(fused: Fused, config: Config) -> NDArray[np.int64]:
     """Return the rows to put to the next view: the pilot, then the least sure, as far as the budget goes.
 
     A row whose confidence reaches the target by itself is decided, and where nothing is identified only the pilot is
-    asked. Nobody, where all rows together reach the target, or the budget isn't enough for the pilot.
+    asked. Nobody, where all rows together reach the target, or the budget isn't enough for the pilot. Everybody, where
+    the config has everyone answer everything.
     """
     n, first = len(fused.views.label), pilot(fused.views, config)
+    if config.posterior.asking == "all":
+        return np.arange(n)
     left = int(config.posterior.budget * n) - int(fused.views.calls.sum()) - int(first.sum())
     everybody = bool(first.all())
     if (fused.identified and fused.choice.taken.all()) or (left < 0 and not everybody):
@@ -146,4 +154,4 @@ def _target(fused: Fused, config: Config) -> dict[str, Any]:
         for level in fused.levels
         if len(rows := level.rows[fused.choice.taken[level.rows]])
     ]
-    return expected_accuracy(parts, config.target_accuracy, fused.identified, config.seed)
+    return expected_accuracy(parts, config.target_accuracy, fused.identified and fused.sure, config.seed)

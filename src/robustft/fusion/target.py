@@ -66,18 +66,19 @@ def keep_labels(label: NDArray[np.integer], posterior: NDArray[np.float64]) -> C
 
 
 def expected_accuracy(
-    taken: Sequence[tuple[Evidence, Fusion, NDArray[np.int64]]], target: float, identified: bool, seed: int = 0
+    taken: Sequence[tuple[Evidence, Fusion, NDArray[np.int64]]], target: float, known: bool, seed: int = 0
 ) -> dict[str, Any]:
     """Return how accurate the taken rows are expected to be, with a 95 % interval, and whether the target is reached.
 
     `taken`: for each level its taken rows, its fusion, and the rows' answers. The interval comes from 100 draws of the
-    parameters, on at most 4,000 rows. A mean confidence at the target proves little where the labels leave open how
-    far the views are to be trusted: the interval is wide then, and the target not called reached.
+    parameters, on at most 4,000 rows; `known`: whether the noise rate is. A mean confidence at the target proves little
+    where the labels leave open how far the views are to be trusted: the interval is wide then, and the target is not
+    called reached.
     """
     rng = np.random.default_rng(seed)
     count = sum(len(answer) for _, _, answer in taken)
     facts: dict[str, Any] = {"wanted": target, "rows": count, "expected": None, "low": None, "high": None}
-    if not count or not identified:
+    if not count:
         return facts | {"reached": False}
     right = np.zeros(_DRAWS)
     for evidence, fusion, answer in taken:
@@ -87,7 +88,7 @@ def expected_accuracy(
             right[d] += posterior_given(sample, parameters)[place, answer[some]].mean() * len(answer) / count
     low, high = np.quantile(right, [0.025, 0.975])
     facts |= {"expected": float(right.mean()), "low": float(low), "high": float(high)}
-    return facts | {"reached": bool(low >= target - REACHED_WITHIN)}
+    return facts | {"reached": bool(known and low >= target - REACHED_WITHIN)}
 
 
 def suspects(posterior: NDArray[np.float64], label: NDArray[np.integer]) -> NDArray[np.bool_]:

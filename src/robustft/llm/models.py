@@ -13,7 +13,7 @@ from platformdirs import user_cache_path
 from robustft.config import Config
 from robustft.errors import ConfigError
 from robustft.llm.client import LLM
-from robustft.llm.embedder import Embedder, open_embedder
+from robustft.llm.embedder import Embedder, Joined, open_embedder
 from robustft.llm.ledger import Calls, Ledger, LedgeredLLM
 from robustft.llm.scripted import ScriptedLLM, simulated_rows
 from robustft.llm.split import SplitScores
@@ -55,19 +55,23 @@ class Models:
         return self._embedder
 
     async def _open_embedder(self) -> Embedder:
-        name, folder = self._config.embedder, user_cache_path("robustft") / "vectors"
-        if name == "tfidf":
-            return await asyncio.to_thread(open_embedder, name, self._config.llm)
-        if name != "hidden":
-            opened = await asyncio.to_thread(open_embedder, name, self._config.llm)
-            return KeptVectors(opened, folder, f"{name} {self._config.llm.base_url if ':' in name else ''}")
-        if self._config.llm.backend != "local":
-            raise ConfigError("embedder: hidden reads the states of a local model; set llm.backend: local, or minilm")
-        await self.llm()
-        weights = cast("LocalLLM", self._opened).weights
-        from robustft.llm.local.hidden import HiddenStates
+        parts = [await self._open_one(name) for name in self._config.embedder.split("+")]
+        return parts[0] if len(parts) == 1 else Joined(parts)
 
-        return KeptVectors(HiddenStates(weights), folder, f"hidden {weights.fingerprint} {weights.dtype}")
+    async def _open_one(self, name: str) -> Embedder:
+        folder = user_cache_path("robustft") / "vectors"
+        if name == "hidden":
+            from robustft.llm.local.hidden import HiddenStates
+
+            if self._config.llm.backend != "local":
+                raise ConfigError("embedder: hidden reads the states of a local model; set llm.backend: local")
+            await self.llm()
+            weights = cast("LocalLLM", self._opened).weights
+            return KeptVectors(HiddenStates(weights), folder, f"hidden {weights.fingerprint} {weights.dtype}")
+        opened = await asyncio.to_thread(open_embedder, name, self._config.llm)
+        if name == "tfidf":
+            return opened
+        return KeptVectors(opened, folder, f"{name} {self._config.llm.base_url if ':' in name else ''}")
 
     async def __aenter__(self) -> Models:
         return self
