@@ -39,12 +39,16 @@ def test_one_key_of_a_preset_can_be_changed(tmp_path: Path) -> None:
 
 
 def test_paths_in_the_file_are_relative_to_it_and_those_of_flags_are_not(tmp_path: Path) -> None:
-    path = write(tmp_path, "data: {path: rows.csv, truth_path: hf://a/b}\nledger: l.sqlite")
+    path = write(
+        tmp_path, "data: {path: rows.csv, truth_path: hf://a/b}\nledger: l.sqlite\nposterior: {reviewed: seen.csv}"
+    )
     config = load_config(path)
     assert config.data.path == str(tmp_path / "rows.csv")
     assert config.data.truth_path == "hf://a/b"
     assert config.ledger == tmp_path / "l.sqlite"
+    assert config.posterior.reviewed == tmp_path / "seen.csv"
     assert load_config(path, ["data.path=rows.csv"]).data.path == "rows.csv"
+    assert load_config(path, ["posterior.reviewed=seen.csv"]).posterior.reviewed == Path("seen.csv")
 
 
 def test_a_prompt_file_is_read_into_the_config(tmp_path: Path) -> None:

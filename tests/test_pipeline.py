@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,14 @@ import pytest
 
 from llm.server import ChatServer
 from robustft.pipeline import STAGES, denoise
-from robustft.records import OUTCOMES, Answer, Decision, Example, Relabel, Verdict
+from robustft.records import OUTCOMES, Answer, Belief, Decision, Example, Relabel, Verdict
 from robustft.run import RunDir
 from support import SHARED_DATA, MakeConfig, write_moods
 
 
-@pytest.mark.parametrize("method", ["paper", "self-select", "self-label", "none"])
+@pytest.mark.parametrize("method", ["posterior", "paper", "self-select", "self-label", "none"])
 async def test_every_row_ends_in_exactly_one_decision(tmp_path: Path, make: MakeConfig, method: str) -> None:
-    config = make(write_moods(tmp_path / "d.csv"), method=method)
+    config = make(write_moods(tmp_path / "d.csv"), method=method, posterior={"noise": "symmetric"})
     metrics = await denoise(config, tmp_path / "run")
     run = RunDir(tmp_path / "run")
     examples, decisions = run.load(Example), run.load(Decision)
@@ -105,6 +106,96 @@ async def test_failed_calls_leave_review_and_are_asked_again(tmp_path: Path, mak
     assert not run.finished("detect", run.read_json("stages.json")["read"]["key"])
 
 
+POSTERIOR: dict[str, Any] = {
+    "method": "posterior",
+    "experts": ["direct", "reasoning"],
+    "posterior": {"noise": "symmetric", "pilot": 60},
+}
+
+
+async def test_the_posterior_mends_labels_and_running_again_asks_nothing(tmp_path: Path, make: MakeConfig) -> None:
+    config = make(write_moods(tmp_path / "d.csv", n=300), **POSTERIOR)
+    first = await denoise(config, tmp_path / "run")
+    accuracy = first["truth"]["label_accuracy"]
+    assert accuracy["after_kept"] > accuracy["before"] + 0.15
+    assert accuracy["after_all"] > accuracy["before"] + 0.03
+    assert first["posterior"]["identified"]
+    assert 300 < first["calls"]["requests"] <= 1.6 * 300
+    assert await denoise(config, tmp_path / "run") == first
+    again = await denoise(config, tmp_path / "other")
+    assert (again["calls"]["requests"], again["calls"]["cached"]) == (0, first["calls"]["requests"])
+    for name in ("decisions.parquet", "beliefs.parquet", "export/train_messages.jsonl"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
+    beliefs, decisions = RunDir(tmp_path / "run").load(Belief), RunDir(tmp_path / "run").load(Decision)
+    assert [belief.id for belief in beliefs] == [f"r{i}" for i in range(300)] == [d.id for d in decisions]
+    for belief, decision in zip(beliefs, decisions, strict=True):
+        assert sum(belief.probs) == pytest.approx(1.0)
+        assert decision.confidence == max(belief.probs)
+        assert decision.response_final == belief.candidates[int(np.argmax(belief.probs))]
+
+
+async def test_the_posterior_labels_what_has_no_response(tmp_path: Path, make: MakeConfig) -> None:
+    path = write_moods(tmp_path / "d.csv", n=300)
+    rows = list(csv.DictReader(path.open(encoding="utf-8")))
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(row | ({} if i % 5 == 0 else {"answer": ""}) for i, row in enumerate(rows))
+    config = make(path, **POSTERIOR | {"experts": ["direct"]}, llm={"scripted": {"accuracy": 0.9}})
+    metrics = await denoise(config, tmp_path / "run")
+    assert metrics["posterior"]["identified"]
+    run = RunDir(tmp_path / "run")
+    unlabelled = {example.id: example.truth for example in run.load(Example) if example.response is None}
+    assert len(unlabelled) == 240
+    decided = [decision for decision in run.load(Decision) if decision.id in unlabelled]
+    assert {decision.decision for decision in decided} <= {"relabel", "drop"}
+    trained = [decision for decision in decided if decision.decision == "relabel"]
+    assert len(trained) > 120
+    assert np.mean([decision.response_final == unlabelled[decision.id] for decision in trained]) > 0.9
+
+
+async def test_labels_stay_where_the_experts_are_at_chance_until_rows_are_reviewed(
+    tmp_path: Path, make: MakeConfig
+) -> None:
+    path = write_moods(tmp_path / "d.csv", n=300)
+    chance = {"scripted": {"accuracy": 1 / 3}}
+    config = make(path, **POSTERIOR, llm=chance)
+    metrics = await denoise(config, tmp_path / "run")
+    assert not metrics["posterior"]["identified"]
+    assert metrics["decisions"]["keep"] == 300
+    assert metrics["calls"]["requests"] == 300 + 60
+    assert "not identified" in (tmp_path / "run/report.html").read_text(encoding="utf-8")
+
+    truth = {row["id"]: row["truth"] for row in csv.DictReader(path.open(encoding="utf-8"))}
+    seen = [f"r{i}" for i in range(100, 140)]
+    (tmp_path / "seen.csv").write_text("id,answer\n" + "".join(f"{row},{truth[row]}\n" for row in seen))
+    looked = POSTERIOR["posterior"] | {"reviewed": str(tmp_path / "seen.csv")}
+    metrics = await denoise(make(path, **POSTERIOR | {"posterior": looked}, llm=chance), tmp_path / "run")
+    assert metrics["posterior"]["identified"]
+    assert "rests on the 40 reviewed rows" in metrics["posterior"]["reason"]
+    decisions = {decision.id: decision for decision in RunDir(tmp_path / "run").load(Decision)}
+    assert {decisions[row].decision for row in seen} == {"keep", "relabel"}
+    assert all(decisions[row].response_final == truth[row] for row in seen)
+    assert all(decisions[row].confidence == pytest.approx(1.0) for row in seen)
+
+
+async def test_a_probe_alone_mends_labels_and_calls_no_model(tmp_path: Path, make: MakeConfig) -> None:
+    path = write_moods(tmp_path / "d.csv", n=200)
+    rows = list(csv.DictReader(path.open(encoding="utf-8")))
+    words = {"A": "fell loss cut weak closed", "B": "met held named moved said", "C": "rose gain won strong opened"}
+    rng = np.random.default_rng(0)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(row | {"question": " ".join(rng.choice(words[row["truth"]].split(), 3))} for row in rows)
+    nowhere = {"backend": "openai", "base_url": "http://127.0.0.1:9/v1"}
+    metrics = await denoise(make(path, **POSTERIOR | {"experts": ["probe"]}, llm=nowhere), tmp_path / "run")
+    assert metrics["calls"]["requests"] == 0
+    assert [(a.id, a.expert) for a in RunDir(tmp_path / "run").load(Answer)] == [(r["id"], "probe") for r in rows]
+    assert metrics["truth"]["detection"]["f1"] > 0.9
+    assert metrics["truth"]["label_accuracy"]["after_all"] > 0.9 > metrics["truth"]["label_accuracy"]["before"]
+
+
 async def test_rows_without_a_response_are_labelled_or_left_out(tmp_path: Path, make: MakeConfig) -> None:
     path = tmp_path / "d.jsonl"
     rows = [{"question": f"Number {i}?", "answer": "A" if i % 2 else None, "options": ["x", "y"]} for i in range(40)]
@@ -137,20 +228,34 @@ async def test_what_is_trained_on_has_the_tasks_form(tmp_path: Path, make: MakeC
     assert line["messages"] == chat["messages"]
 
 
-async def test_nobody_sees_the_truth_or_an_unmapped_column(tmp_path: Path, make: MakeConfig) -> None:
+@pytest.mark.parametrize(
+    ("method", "experts", "kind", "truth"),
+    [
+        ("paper", ["direct", "reasoning", "agent"], "short", "{word}-TRUTH-{i}"),
+        ("posterior", ["direct", "context"], "short", "{word}-TRUTH-{i}"),
+        ("posterior", ["probe", "direct"], "choice", "{letter}"),
+    ],
+)
+async def test_nobody_sees_the_truth_or_an_unmapped_column(
+    tmp_path: Path, make: MakeConfig, method: str, experts: list[str], kind: str, truth: str
+) -> None:
     """A server records all that is sent, embeddings included; changing the hidden columns changes no decision."""
 
     # the answers depend on the prompt alone, and are often enough right to make clean rows
     def answer(body: dict[str, Any]) -> str:
-        return f"Answer: {'ABC'[sum(map(ord, str(body['messages'][-1]['content'])[20:60])) % 3]}"
+        item = int(re.findall(r"item (\d+)", str(body["messages"][-1]["content"]))[-1]) // 7919
+        return f"Answer: {'ABC'[(item + (item % 4 == 0)) % 3]}"
 
     async with ChatServer(answer=answer) as server:
         sections = {
             "llm": {"backend": "openai", "base_url": server.url, "model": "m"},
             "embedder": "openai:m",
-            "task": {"kind": "short"},
+            "task": {"kind": kind, "options": ["x", "y", "z"] if kind == "choice" else []},
+            "method": method,
+            "experts": experts,
+            "posterior": {"noise": "symmetric", "pilot": 10},
         }
-        runs = []
+        runs: list[list[Decision]] = []
         for run, word in (("a", "CANARY"), ("b", "MAGPIE")):
             path = tmp_path / f"{run}.csv"
             with path.open("w", newline="") as file:
@@ -160,15 +265,13 @@ async def test_nobody_sees_the_truth_or_an_unmapped_column(tmp_path: Path, make:
                     [
                         f"r{i}",
                         f"What is the letter of item {i * 7919}?",
-                        "ABC"[i % 3],
-                        f"{word}-TRUTH-{i}",
+                        "ABC"[(i + (i % 5 == 0)) % 3],
+                        truth.format(word=word, i=i, letter="ABC"[(i + len(runs)) % 3]),
                         f"{word}-GT-{i}",
                     ]
-                    for i in range(30)
+                    for i in range(60)
                 )
-            config = make(
-                path, **sections, ledger=str(tmp_path / f"{run}.sqlite"), experts=["direct", "reasoning", "agent"]
-            )
+            config = make(path, **sections, ledger=str(tmp_path / f"{run}.sqlite"))
             await denoise(config, tmp_path / run)
             runs.append(RunDir(tmp_path / run).load(Decision))
         sent = "".join(str(wire.body) for wire in server.seen)
@@ -177,7 +280,7 @@ async def test_nobody_sees_the_truth_or_an_unmapped_column(tmp_path: Path, make:
     assert "CANARY" not in sent
     assert "MAGPIE" not in sent
     assert runs[0] == runs[1]
-    assert {d.decision for d in runs[0]} >= {"keep"}
+    assert {d.decision for d in runs[0]} >= {"keep", "relabel"}
 
 
 @pytest.mark.skipif(not SHARED_DATA.exists(), reason="the FPB files are not in this checkout")

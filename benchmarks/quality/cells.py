@@ -38,6 +38,7 @@ class Method:
     views: tuple[str, ...] = ()
     prior_accuracy: float | None = None
     reviewed: int = 0
+    asking: str = "adaptive"
 
     @property
     def ranks(self) -> bool:
@@ -86,6 +87,7 @@ def methods(source: Source, experts: str, noise: str, rows: int | None) -> list[
     if experts == LABELS_ONLY:
         return [Method(name, name) for name in ("none", *BASELINES)]
     fused = [Method(name, "posterior", views) for name, views in _views(source, experts).items()]
+    fused += [replace(m, name=f"{m.name}, all asked", asking="all") for m in fused if len(m.views) > 2]
     if noise == "70" and rows is None:
         believed = accuracy(experts, source)
         extra = [] if believed is None else [replace(m, name=f"{m.name}, prior {believed:g}") for m in fused]
@@ -114,9 +116,8 @@ def accuracy(experts: str, source: Source) -> float | None:
 
 def config_of(order: Order) -> Config:
     """Return the config of the cell's run. Raises ConfigError."""
-    tree = _tree(order.cell, order.source)
+    tree = _tree(order)
     tree["data"] |= {"path": str(order.input)}
-    tree["embedder"] = order.embedder
     if order.cell.experts != "smollm2":
         # a scripted model's calls are free: each cell makes its own, so that its wall time is a whole run's
         tree["ledger"] = str(order.folder / "ledger.sqlite")
@@ -127,8 +128,9 @@ def config_of(order: Order) -> Config:
     return make_config(tree, order.cell.name)
 
 
-def _tree(cell: Cell, source: Source) -> dict[str, Any]:
+def _tree(order: Order) -> dict[str, Any]:
     """Return what the cell sets, its files aside."""
+    cell, source = order.cell, order.source
     method, scored = cell.method, cell.experts == "smollm2"
     tree: dict[str, Any] = {
         "task": source.config.task.model_dump(exclude_unset=True),
@@ -136,6 +138,8 @@ def _tree(cell: Cell, source: Source) -> dict[str, Any]:
         # a baseline is no method of the package
         "method": "none" if method.kind in BASELINES else method.kind,
         "experts": list(method.views) or (["likelihood"] if scored else ["direct", "reasoning"]),
+        # the probe sees what the local model makes of a text, too
+        "embedder": f"{order.embedder}+hidden" if scored and "probe" in method.views else order.embedder,
         "export": [],
     }
     if scored:
@@ -148,7 +152,7 @@ def _tree(cell: Cell, source: Source) -> dict[str, Any]:
     if cell.experts.startswith("scripted"):
         tree["llm"] |= {"scripted": {"accuracy": accuracy(cell.experts, source), "seed": cell.seed}}
     if method.kind == "posterior":
-        tree["posterior"] = {"prior_accuracy": method.prior_accuracy}
+        tree["posterior"] = {"prior_accuracy": method.prior_accuracy, "asking": method.asking}
     return tree
 
 
@@ -187,7 +191,7 @@ def _result(order: Order, run: RunDir) -> Mapping[str, Any]:
             "date": datetime.now(UTC).date().isoformat(),
             "version": __version__,
             "machine": machine(),
-            "embedder": order.embedder,
+            "embedder": config_of(order).embedder,
             "shipped": order.source.shipped(order.cell.noise) is not None,
         },
     }
@@ -197,4 +201,4 @@ def _key(order: Order) -> str:
     """Return what tells whether a cell that was run is still the same: what it sets, and what its files hold."""
     reviewed = None if order.reviewed is None else order.reviewed.read_text(encoding="utf-8")
     rows = stamp(order.source.config.data.model_copy(update={"path": str(order.input), "truth_path": None}))
-    return fingerprint(asdict(order.cell), _tree(order.cell, order.source), order.embedder, rows, reviewed)
+    return fingerprint(order.cell.method.kind, order.cell.seed, _tree(order), rows, reviewed)

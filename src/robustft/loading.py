@@ -66,6 +66,9 @@ def _anchor_paths(tree: Tree, folder: Path) -> None:
         for key in ("path", "truth_path"):
             if isinstance(data.get(key), str) and "://" not in data[key]:
                 data[key] = str(folder / Path(data[key]).expanduser())
+    posterior = tree.get("posterior")
+    if isinstance(posterior, dict) and isinstance(posterior.get("reviewed"), str):
+        posterior["reviewed"] = str(folder / Path(posterior["reviewed"]).expanduser())
     if isinstance(tree.get("ledger"), str):
         tree["ledger"] = str(folder / Path(tree["ledger"]).expanduser())
     prompts = tree.get("prompts")

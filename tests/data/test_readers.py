@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robustft.config import DataConfig
-from robustft.data.readers import Conflict, Rows, find_conflicts, read, stamp
+from robustft.data.readers import Conflict, Rows, find_conflicts, read, read_reviewed, stamp
 from robustft.errors import ConfigError, DataError
 from robustft.records import Example, Message
 from robustft.tasks.choice import ChoiceTask
@@ -247,3 +247,51 @@ def test_real_files(name: str, n: int, options: int) -> None:
         assert [dict(e.source) for e in rows.examples] == list(csv.DictReader(file))
     assert max(len(e.options) for e in rows.examples) >= options
     assert all(len(c.ids) > 1 and len(set(c.responses)) > 1 for c in rows.conflicts)
+
+
+def reviewed(folder: Path, content: str, task: Task = CHOICE, **data: Any) -> dict[str, str]:
+    path = folder / "reviewed.csv"
+    path.write_text(content, encoding="utf-8")
+    asked = (Message(role="user", content="?"),)
+    options = ("bad", "fine", "good") if task is CHOICE else ()
+    examples = [Example(row, asked, None, options) for row in ("1", "r2", "r3")]
+    return read_reviewed(path, DataConfig(**data), task, examples)
+
+
+def test_reviewed_rows_are_values_by_id(tmp_path: Path) -> None:
+    assert reviewed(tmp_path, "id,answer,note\nr3,good,sure\n1,B,\n") == {"r3": "C", "1": "B"}
+    assert reviewed(tmp_path, 'id,answer\nr2,"$1,250.00"\n', NumberTask()) == {"r2": "1250"}
+
+
+def test_the_answer_of_a_review_stands_in_the_response_column_or_else_in_answer(tmp_path: Path) -> None:
+    assert reviewed(tmp_path, "id,mood\nr3,good\n", response="mood") == {"r3": "C"}
+    assert reviewed(tmp_path, "id,answer\nr3,good\n", response="mood") == {"r3": "C"}
+    assert reviewed(tmp_path, "id,mood,answer\nr3,good,bad\n", response="mood") == {"r3": "C"}
+
+
+@pytest.mark.parametrize(
+    ("content", "row", "field", "reason"),
+    [
+        ("id,answer\nr3,good\nr9,good\n", 2, "id", "no row has the id 'r9'; examples.parquet in the run directory"),
+        ("answer\ngood\n", 1, "id", "no row has the id ''"),
+        ("id,answer\nr3,good\nr3,bad\n", 2, "id", "the id 'r3' comes twice"),
+        ("id,answer\nr3,splendid\n", 1, "answer", "can't be read as an answer: 'splendid'"),
+        ("id,answer\nr3,\n", 1, "answer", "can't be read as an answer"),
+        ("id,label\nr3,good\n", 1, "answer", "can't be read as an answer"),
+        ("id,answer\nr3,good,more,more\n", 1, None, ""),
+    ],
+)
+def test_a_review_that_cannot_be_used_is_named(
+    tmp_path: Path, content: str, row: int, field: str | None, reason: str
+) -> None:
+    with pytest.raises(DataError) as caught:
+        reviewed(tmp_path, content)
+    path = str(tmp_path / "reviewed.csv")
+    assert (str(caught.value.path), caught.value.row, caught.value.field) == (path, row, field)
+    assert reason in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_review_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nowhere\.csv"):
+        read_reviewed(tmp_path / "nowhere.csv", DataConfig(), CHOICE, [])

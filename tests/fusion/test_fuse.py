@@ -58,7 +58,7 @@ def test_rows_that_were_asked_more_are_a_level_of_their_own() -> None:
 
 
 def test_the_weights_of_a_deeper_level_are_those_of_the_pilot() -> None:
-    """Rows that were asked more because they were undecided are chosen by their labels: a view's weight isn't theirs."""
+    """Rows that were asked more because they were undecided were chosen by their labels: weights aren't theirs."""
     views = two_views()
     drawn = pilot(views, config())
     undecided = ~drawn & (np.arange(300) % 3 == 0)
@@ -190,7 +190,8 @@ def test_nobody_is_asked_where_all_rows_together_reach_the_target() -> None:
 
 def test_only_the_pilot_is_asked_where_nothing_is_identified() -> None:
     fused = fused_like(np.linspace(0.5, 0.9, 100), np.ones(100, dtype=np.int64), 0.95, identified=False)
-    assert whom_to_ask(fused, config(pilot=10)).tolist() == np.flatnonzero(pilot(fused.views, config(pilot=10))).tolist()
+    drawn = pilot(fused.views, config(pilot=10))
+    assert whom_to_ask(fused, config(pilot=10)).tolist() == np.flatnonzero(drawn).tolist()
 
 
 @pytest.mark.parametrize("confidence", [0.6, 1.0])

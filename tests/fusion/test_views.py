@@ -72,7 +72,8 @@ def test_a_view_that_was_not_asked_finds_all_options_alike() -> None:
 
 
 def test_views_come_in_the_order_of_asking_but_for_the_probe_and_judges_are_none() -> None:
-    views = of_one_row(*(said(name, "B") for name in ("review", "probe", "agent", "direct", "self-select", "reasoning")))
+    names = ("review", "probe", "agent", "direct", "self-select", "reasoning")
+    views = of_one_row(*(said(name, "B") for name in names))
     assert views.names == ("direct", "reasoning", "review", "probe")
     assert views.calls.tolist() == [3]
     assert views.evidence([0, 1, 3]).families == (0, 0, 1)

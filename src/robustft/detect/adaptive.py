@@ -13,6 +13,7 @@ from threadpoolctl import threadpool_limits
 from robustft.config import Config
 from robustft.detect.experts import Expert, make_experts
 from robustft.engine.local import Progress
+from robustft.errors import ConfigError
 from robustft.fusion.evidence import Evidence
 from robustft.fusion.fitting import Priors
 from robustft.fusion.fuse import Fused, fuse, whom_to_ask
@@ -38,7 +39,7 @@ async def ask_until_sure(
     """Ask the config's experts in turn, and fuse what they say; context and review belong to the relabel stage.
 
     Returns all answers, the probe's among them, and what is believed then. Raises ModelError when the model can't be
-    reached at all.
+    reached at all, ConfigError when nobody can be asked.
     """
     experts = make_experts(config, task)
     answers: list[Answer] = []
@@ -102,7 +103,15 @@ async def _probe(
     open_embedder: Callable[[], Awaitable[Embedder]],
     progress: Progress,
 ) -> list[Answer]:
-    """Return the cross-fitted classifier's answers; none where options mean another thing in every row."""
+    """Return the cross-fitted classifier's answers; none where options mean another thing in every row.
+
+    Raises ConfigError where nobody else has answered then.
+    """
+    if not views.shared and not views.names:
+        raise ConfigError(
+            "experts: probe needs options that mean the same in every row, and these don't; "
+            "name likelihood, direct or reasoning"
+        )
     if not views.shared:
         progress.note("the probe needs options that mean the same in every row, and these don't: left out")
         return []

@@ -33,7 +33,8 @@ def decide_by_belief(
     probs, label = _arrays(examples, beliefs, task)
     choice = choose(probs, label, config.target_accuracy) if identified else keep_labels(label, probs)
     said = said_by_row(answers)
-    reviewable = np.flatnonzero(~choice.taken)
+    nobody = np.array([not belief.candidates for belief in beliefs])
+    reviewable = np.flatnonzero(~choice.taken | nobody)
     order = reviewable[np.argsort(-choice.confidence[reviewable], kind="stable")]
     aside = frozenset(order[: config.posterior.review].tolist())
     rows = zip(examples, beliefs, verdicts, strict=True)
@@ -85,13 +86,14 @@ def _decision(row: _Row, choice: Choice, aside: bool, identified: bool, config: 
 def _arrays(
     examples: Sequence[Example], beliefs: Sequence[Belief], task: Task
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return the probabilities (N, K + 1), the last for an answer that nobody gave, and the labels' places (N,)."""
-    width = max(len(belief.candidates) for belief in beliefs)
-    probs = np.zeros((len(beliefs), width + 1))
+    """Return the candidates' probabilities (N, K) and the labels' places (N,).
+
+    What is missing from 1 is that of an answer that nobody gave: it can't be trained on, so that no row is sure of it.
+    """
+    probs = np.zeros((len(beliefs), max(1, *(len(belief.candidates) for belief in beliefs))))
     label = np.full(len(beliefs), -1)
     for i, (example, belief) in enumerate(zip(examples, beliefs, strict=True)):
         probs[i, : len(belief.probs)] = belief.probs
-        probs[i, width] = max(1.0 - sum(belief.probs), 0.0)
         given = None if example.response is None else task.label(example.response, example.options)
         if given is not None:
             label[i] = next(k for k, value in enumerate(belief.candidates) if task.agree(given, value))

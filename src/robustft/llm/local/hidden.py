@@ -46,6 +46,8 @@ class HiddenStates:
             batch = order[start:end]
             rows[batch] = self._states([tokens[i] for i in batch])
             start = end
+        if not len(rows):
+            return rows
         rows -= rows.mean(axis=0)
         rows /= np.maximum(rows.std(axis=0), 1e-6)
         lengths = np.linalg.norm(rows, axis=1, keepdims=True)
