@@ -154,7 +154,7 @@ class PosteriorConfig(Section):
     budget: Annotated[float, Field(ge=0.0)] = 1.6
     """adaptive: LLM answers a row, on average, at most; half of what method paper takes."""
     pilot: Positive = 300
-    """adaptive: rows, drawn at random, that every expert answers."""
+    """adaptive: rows, drawn at random, that every expert answers; at most a quarter of all."""
     samples: Positive = 3
     """Answers drawn from an expert where the model gives no log-probabilities: their frequencies stand for them."""
     review: Annotated[int, Field(ge=0)] = 0

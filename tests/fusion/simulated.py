@@ -30,4 +30,4 @@ def views_from(logp: Array, label: Index, *names: str, reviewed: Index | None = 
     """Return the simulated views as those of a run, all of them asked about every row."""
     n, v, k = logp.shape
     unseen = np.full(n, -1) if reviewed is None else reviewed
-    return Views(names, (letters(k),) * n, logp, np.ones((n, v), dtype=bool), label, unseen, shared=False)
+    return Views(names, (letters(k),) * n, logp, np.ones((n, v), dtype=np.int64), label, unseen, shared=False)

@@ -77,7 +77,7 @@ def test_a_rows_label_does_not_come_back_as_an_echo() -> None:
         view = rng.standard_normal((300, 1, 3)) + np.eye(3)[truth][:, None]
         rows /= np.linalg.norm(rows, axis=1, keepdims=True)
         fold = folds_of(np.arange(300), seed=seed)
-        seen, _ = with_probe(Evidence(view, label, (0,), True), rows, fold, noise="symmetric")
+        seen, _ = with_probe(Evidence(view, label, (0,), True), rows, [fold], noise="symmetric")
         told = seen.logp[:, -1] - seen.logp[:, -1].mean(axis=0)
         agreements.append(told[np.arange(300), label].mean() / told.std() * np.sqrt(300))
     assert np.mean(agreements) < 0.8
@@ -89,7 +89,9 @@ def test_the_probe_mends_labels_that_a_weak_view_alone_could_not() -> None:
     logits = rng.standard_normal((1200, 3))
     logits[np.arange(1200), truth] += 0.5
     weak = Evidence(logits[:, None], label, (0,), shared=True)
-    seen, fusion = with_probe(weak, rows, folds_of(near_duplicates(rows)), noise="symmetric")
+    seen, fusion = with_probe(
+        weak, rows, [folds_of(near_duplicates(rows), seed=seed) for seed in (0, 1)], noise="symmetric"
+    )
     assert seen.families == (0, 1)
     assert fusion.weights[1] > fusion.weights[0]
     found = findings(seen, fusion)

@@ -106,6 +106,7 @@ def test_the_candidates_of_an_open_question_are_the_different_answers_that_anybo
         said("reasoning", "12"),
         said("direct", "3", row="b"),
         said("reasoning", None, row="b"),
+        said("agent", "Y", row="b"),
     ]
     views = views_of(rows, answers, ORDER, NUMBER, {"c": "8", "a": "12.0"})
     assert views.candidates == (("1250", "12.0"), ("3",), ("7", "8"))

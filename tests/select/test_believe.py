@@ -100,7 +100,7 @@ def test_labels_stay_where_nothing_is_identified() -> None:
 
 def test_equal_answers_to_an_open_question_are_the_response_as_given() -> None:
     examples = [example("a", "$1,250.00", ()), example("b", "$7.50", ())]
-    beliefs = [Belief("a", ("1250", "12"), (0.97, 0.01)), Belief("b", ("7.5", "12"), (0.01, 0.97))]
+    beliefs = [Belief("a", ("1250.0001", "12"), (0.97, 0.01)), Belief("b", ("7.5", "12"), (0.01, 0.97))]
     decisions = decide(examples, beliefs, config(), task=NUMBER)
     assert [(d.decision, d.response_final) for d in decisions] == [("keep", "$1,250.00"), ("relabel", "$12")]
 

@@ -22,6 +22,7 @@ from robustft.fusion.target import Choice, choose, expected_accuracy, suspects
 from robustft.fusion.views import PROBE, Views
 
 _PILOT = 0x9110
+_PILOT_SHARE = 4
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,12 +70,15 @@ def fuse(views: Views, config: Config) -> Fused:
 
 
 def pilot(views: Views, config: Config) -> NDArray[np.bool_]:
-    """Return which rows (N,) are asked of every view, for the weights: drawn at random, and all that were reviewed."""
+    """Return which rows (N,) are asked of every view, for the weights: drawn at random, and all that were reviewed.
+
+    At most a quarter of the rows, so that a small set has calls left for its undecided rows.
+    """
     n = len(views.label)
     drawn = np.zeros(n, dtype=bool)
     # a stream of its own: planted noise may well have been drawn with the same seed
     stream = np.random.default_rng((config.seed, _PILOT))
-    drawn[stream.permutation(n)[: config.posterior.pilot]] = True
+    drawn[stream.permutation(n)[: min(config.posterior.pilot, -(-n // _PILOT_SHARE))]] = True
     return np.asarray(drawn | (views.reviewed >= 0) | (config.posterior.asking == "all"))
 
 
@@ -89,20 +93,21 @@ def whom_to_ask(fused: Fused, config: Config) -> NDArray[np.int64]:
     if config.posterior.asking == "all":
         return np.arange(n)
     left = int(config.posterior.budget * n) - int(fused.views.calls.sum()) - int(first.sum())
-    everybody = bool(first.all())
-    if (fused.identified and fused.choice.taken.all()) or (left < 0 and not everybody):
+    if (fused.identified and fused.choice.taken.all()) or left < 0:
         return np.zeros(0, dtype=np.int64)
     llm = [v for v, name in enumerate(fused.views.names) if name != PROBE]
-    open_rows = ~first & fused.views.asked[:, llm].all(axis=1) & (fused.choice.confidence < config.target_accuracy)
+    open_rows = (
+        ~first & (fused.views.asked[:, llm] > 0).all(axis=1) & (fused.choice.confidence < config.target_accuracy)
+    )
     order = np.argsort(fused.choice.confidence, kind="stable")
     undecided = [row for row in order if open_rows[row]] if fused.identified else []
-    return np.union1d(np.flatnonzero(first), np.array(undecided[: max(left, 0)], dtype=np.int64))
+    return np.union1d(np.flatnonzero(first), np.array(undecided[:left], dtype=np.int64))
 
 
 def _levels(views: Views, drawn: NDArray[np.bool_], config: Config) -> tuple[Level, ...]:
     llm = [v for v, name in enumerate(views.names) if name != PROBE]
     probe = [v for v, name in enumerate(views.names) if name == PROBE]
-    depth = np.cumprod(views.asked[:, llm], axis=1).sum(axis=1)
+    depth = np.cumprod(views.asked[:, llm] > 0, axis=1).sum(axis=1)
     levels: list[Level] = []
     for d in np.unique(depth):
         columns = (*llm[:d], *probe)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +17,8 @@ from robustft.fusion.posterior import Fusion, Noise, fit, posterior
 NEAR = 0.95
 """Cosine from which on two rows are near-duplicates."""
 FOLDS = 5
+PARTITIONS = 2
+"""Ways in which the rows are dealt to folds."""
 ROUNDS = 3
 STRONG = 3.0
 """Nats of evidence that speak strongly for one of two explanations (Kass and Raftery 1995)."""
@@ -25,7 +27,10 @@ RIDGE = 1.0
 FIT_ROWS = 20_000
 """Rows that one fold's classifier is fitted on, at most."""
 
+Coefficients = tuple[NDArray[np.float64], NDArray[np.float64]]
+
 _CELL = 2_000
+_TOLERANCE = 1e-6
 _FOLDS = 0xF01D
 
 
@@ -86,15 +91,17 @@ def cross_fitted(
     fold: NDArray[np.integer],
     ridge: float = RIDGE,
     seed: int = 0,
+    start: Coefficients | None = None,
 ) -> NDArray[np.float64]:
     """Return log p of each option (N, K), each row's from a multinomial logistic regression on the other folds.
 
     `embeddings` (N, d); `targets` (N, K): soft labels, rows sum to 1, or to 0 for rows to leave out; `fold` (N,).
+    `start`: where the searches begin.
     """
     result = np.zeros(targets.shape)
     for held in np.unique(fold):
         learn, out = fold != held, fold == held
-        coefficients = logistic_regression(*_some(embeddings[learn], targets[learn], seed), ridge)
+        coefficients = logistic_regression(*_some(embeddings[learn], targets[learn], seed), ridge, start)
         result[out] = predicted(embeddings[out], *coefficients)
     return result
 
@@ -116,9 +123,15 @@ def _some(
 
 
 def logistic_regression(
-    features: NDArray[np.floating], targets: NDArray[np.float64], ridge: float = RIDGE
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Fit a multinomial logistic regression on soft labels; returns its coefficients (d, K) and intercepts (K,)."""
+    features: NDArray[np.floating],
+    targets: NDArray[np.float64],
+    ridge: float = RIDGE,
+    start: Coefficients | None = None,
+) -> Coefficients:
+    """Fit a multinomial logistic regression on soft labels; returns its coefficients (d, K) and intercepts (K,).
+
+    `start`: where the search begins, such as the coefficients for nearly the same rows.
+    """
     d, k = features.shape[1], targets.shape[1]
     features = features.astype(np.float64)
 
@@ -129,14 +142,15 @@ def logistic_regression(
         value = -float(np.vdot(targets, logp)) + 0.5 * ridge * float(np.vdot(weights, weights))
         return value, np.concatenate([(features.T @ slope + ridge * weights).ravel(), slope.sum(axis=0)])
 
-    found = minimize(loss, np.zeros(d * k + k), jac=True, method="L-BFGS-B", options={"maxiter": 200, "ftol": 1e-7})
+    first = np.zeros(d * k + k) if start is None else np.concatenate([start[0].ravel(), start[1]])
+    found = minimize(loss, first, jac=True, method="L-BFGS-B", options={"maxiter": 200, "ftol": _TOLERANCE})
     return found.x[: d * k].reshape(d, k), found.x[d * k :]
 
 
 def with_probe(
     evidence: Evidence,
     embeddings: NDArray[np.floating],
-    fold: NDArray[np.integer],
+    partitions: Sequence[NDArray[np.integer]],
     priors: Priors | None = None,
     noise: Noise = "auto",
     rounds: int = ROUNDS,
@@ -152,16 +166,25 @@ def with_probe(
     so are labels most of which are wrong. Of each start the round that explains the labels best counts, and of the two
     the first, unless the labels speak strongly for the second.
 
+    `partitions`: each deals the rows to folds, (N,); the probe is the mean of what comes of each, so that less hangs on
+    who happened to be in whose fold.
+
     Returns the evidence with the probe as its last view, a family of its own, and the last fusion. Only for options
     that mean the same in every row.
     """
     first = posterior(evidence, fit(evidence, priors, noise))
     given = (evidence.label[:, None] == np.arange(evidence.logp.shape[2])).astype(np.float64)
-    taught, untaught = (
-        max(_taught(evidence, start, embeddings, fold, priors, noise, rounds), key=lambda end: end[1].log_evidence)
-        for start in (first, given)
-    )
-    return untaught if untaught[1].log_evidence > taught[1].log_evidence + STRONG else taught
+    found = []
+    for fold in partitions:
+        taught, untaught = (
+            max(_taught(evidence, start, embeddings, fold, priors, noise, rounds), key=lambda end: end[1].log_evidence)
+            for start in (first, given)
+        )
+        found.append(untaught if untaught[1].log_evidence > taught[1].log_evidence + STRONG else taught)
+    if len(found) == 1:
+        return found[0]
+    seen = with_view(evidence, np.mean([end.logp[:, -1] for end, _ in found], axis=0))
+    return seen, fit(seen, priors, noise)
 
 
 def _taught(
@@ -177,10 +200,13 @@ def _taught(
     held_out = [np.flatnonzero(fold == held) for held in np.unique(fold)]
     inside = [np.flatnonzero(fold != held) for held in np.unique(fold)]
     targets = [start[rows] for rows in inside]
+    learnt: list[Coefficients | None] = [None] * len(inside)
     for remaining in range(rounds, 0, -1):
         logp = np.zeros(start.shape)
-        for rows, out, target in zip(inside, held_out, targets, strict=True):
-            logp[out] = predicted(embeddings[out], *logistic_regression(*_some(embeddings[rows], target)))
+        for f, (rows, out, target) in enumerate(zip(inside, held_out, targets, strict=True)):
+            # each search begins where the last round's, and below the outer fold's, ended: they differ by little
+            learnt[f] = coefficients = logistic_regression(*_some(embeddings[rows], target), start=learnt[f])
+            logp[out] = predicted(embeddings[out], *coefficients)
         seen = with_view(evidence, logp)
         fusion = fit(seen, priors, noise)
         # whether the noise depends on the class is found once, not in every round
@@ -188,8 +214,11 @@ def _taught(
         yield seen, fusion
         if remaining > 1:
             targets = [
-                posterior(with_view(evidence.rows(rows), cross_fitted(embeddings[rows], target, fold[rows])), fusion)
-                for rows, target in zip(inside, targets, strict=True)
+                posterior(
+                    with_view(evidence.rows(rows), cross_fitted(embeddings[rows], target, fold[rows], start=begin)),
+                    fusion,
+                )
+                for rows, target, begin in zip(inside, targets, learnt, strict=True)
             ]
 
 

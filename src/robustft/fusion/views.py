@@ -29,7 +29,7 @@ class Views:
         names: (V,) of the views.
         candidates: each row's answers, canonical: its options' letters, or the distinct answers that anybody gave.
         logp: (N, V, K) as in `Evidence`; a view that wasn't asked, or abstains, finds all alike.
-        asked: (N, V) whether the view was asked about the row.
+        asked: (N, V) answers that the view gave about the row; 0 where it was not asked.
         label: (N,) candidate that was given as the response; -1 where there is none.
         reviewed: (N,) candidate known to be true; -1 where nobody looked.
         shared: whether a candidate means the same in every row.
@@ -38,14 +38,14 @@ class Views:
     names: tuple[str, ...]
     candidates: tuple[tuple[str, ...], ...]
     logp: NDArray[np.float64]
-    asked: NDArray[np.bool_]
+    asked: NDArray[np.int64]
     label: NDArray[np.int64]
     reviewed: NDArray[np.int64]
     shared: bool
 
     @property
     def calls(self) -> NDArray[np.int64]:
-        """(N,) questions put to the LLM about each row."""
+        """(N,) answers of the LLM about each row."""
         return np.asarray(self.asked[:, [name != PROBE for name in self.names]].sum(axis=1))
 
     def evidence(self, views: Sequence[int]) -> Evidence:
@@ -78,11 +78,11 @@ def views_of(
     width = max(2, max(len(row) for row in candidates))
     if not all(example.options for example in examples):
         width = max(width + 1, OPEN_ANSWERS)
-    logp, asked = np.zeros((len(examples), len(names), width)), np.zeros((len(examples), len(names)), dtype=bool)
+    logp, asked = np.zeros((len(examples), len(names), width)), np.zeros((len(examples), len(names)), dtype=np.int64)
     for i, example in enumerate(examples):
         for v, name in enumerate(names):
             if samples := said[example.id].get(name):
-                asked[i, v] = True
+                asked[i, v] = len(samples)
                 logp[i, v] = _opinion(samples, candidates[i], width, task)
         if example.options:
             logp[i, :, len(candidates[i]) :] = np.nan
