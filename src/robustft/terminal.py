@@ -89,10 +89,11 @@ def show_summary(metrics: dict[str, Any], out: Path) -> None:
     table.add_row("set aside for review", str(decisions["review"]))
     table.add_section()
     if learnt := metrics["posterior"]:
-        table.add_row("wrong responses in the file, estimated", _estimate(learnt["noise_rate"]))
+        table.add_row("wrong responses, estimated", _estimate(learnt["noise_rate"]))
         if learnt["target"]["expected"] is not None:
-            table.add_row("right among those trained on, expected", _estimate(learnt["target"], "expected"))
-        table.add_row("labels may be changed", "yes" if learnt["identified"] else "no: see the note above")
+            table.add_row("right after, expected", _estimate(learnt["target"], "expected"))
+        if not learnt["identified"]:
+            table.add_row("labels", "all kept: see the note above")
         table.add_section()
     if truth:
         detection, accuracy = truth["detection"], truth["label_accuracy"]

@@ -19,6 +19,8 @@ TRIED = 6
 """Fusions among which the one that explains the labels best is chosen, where there is a probe."""
 ENOUGH_REVIEWED = 20
 """Reviewed rows from which on they settle what the labels leave open."""
+BETTER_THAN_CHANCE = 0.05
+"""What a prior accuracy must be above chance by, to settle anything."""
 SURE_WITHIN = 0.1
 """A noise rate is sure where its 95 % interval is no wider than this to either side."""
 
@@ -110,7 +112,7 @@ def _verdict(
     reviewed = int((evidence.truth >= 0).sum())
     if reviewed >= ENOUGH_REVIEWED:
         return True, f"rests on the {reviewed} reviewed rows: views and labels alone don't settle it"
-    if fusion.priors.accuracy is not None:
+    if fusion.priors.accuracy is not None and fusion.priors.accuracy > chance + BETTER_THAN_CHANCE:
         return (
             True,
             f"rests on your prior accuracy of {fusion.priors.accuracy:g}: the labels neither confirm nor deny it",
