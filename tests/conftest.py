@@ -28,6 +28,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeConfig:
             "task": {"instruction": "What is the mood?"},
             "data": {"path": str(file), "truth": "truth"},
             "llm": {"backend": "scripted"},
+            "method": "paper",
             "embedder": "tfidf",
             "ledger": str(tmp_path / "ledger.sqlite"),
         }

@@ -24,9 +24,9 @@ def robustft(*words: object, code: int = 0) -> subprocess.CompletedProcess[str]:
 
 def config_file(folder: Path, **more: object) -> Path:
     write_moods(folder / "d.csv")
-    tree = {"data": {"path": "d.csv", "truth": "truth"}, "llm": {"backend": "scripted"}, "embedder": "tfidf"}
+    tree = {"data": {"path": "d.csv", "truth": "truth"}, "llm": {"backend": "scripted"}, "method": "paper"}
     path = folder / "config.yaml"
-    path.write_text(yaml.safe_dump(tree | {"ledger": "ledger.sqlite"} | more))
+    path.write_text(yaml.safe_dump(tree | {"embedder": "tfidf", "ledger": "ledger.sqlite"} | more))
     return path
 
 

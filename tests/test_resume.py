@@ -39,6 +39,7 @@ async def test_kill_9_loses_at_most_the_calls_in_flight(tmp_path: Path) -> None:
             "data": {"path": "d.csv"},
             "llm": {"backend": "openai", "base_url": server.url, "model": "m", "concurrency": CONCURRENCY},
             "embedder": "tfidf",
+            "method": "paper",
             "experts": ["direct", "likelihood"],
             "ledger": "ledger.sqlite",
         }

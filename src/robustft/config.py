@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -194,7 +193,6 @@ class PromptsConfig(Section):
 
 
 ExpertName = Literal["direct", "reasoning", "likelihood", "agent", "probe", "context", "review"]
-_EXPERTS: Mapping[str, tuple[ExpertName, ...]] = {"posterior": ("probe", "direct", "reasoning")}
 POSTERIOR_ONLY: frozenset[ExpertName] = frozenset({"probe", "context", "review"})
 """Experts that only method posterior can ask."""
 Format = Literal["alpaca", "sharegpt", "messages", "prompt-completion"]
@@ -223,12 +221,12 @@ class Config(Section):
     embedder: str = "minilm"
     """minilm, tfidf, openai:MODEL, a sentence-transformers id or folder, or hidden: the states of the local model.
     Joined by +, such as minilm+hidden, they stand side by side."""
-    method: Literal["posterior", "paper", "self-select", "self-label", "none"] = "paper"
+    method: Literal["posterior", "paper", "self-select", "self-label", "none"] = "posterior"
     """How noise is found and mended."""
-    experts: tuple[ExpertName, ...] = ("direct", "reasoning")
-    """Who answers each question before the given response is judged. Unset: direct and reasoning, for method
-    posterior with probe, a classifier on the embeddings of the other rows. posterior asks them in this order, and
-    takes context and review among them; agent belongs to paper."""
+    experts: tuple[ExpertName, ...] = ("probe", "direct", "reasoning")
+    """Who answers each question. posterior asks them in this order, and takes context and review among them; probe is
+    a classifier on the embeddings of the other rows. Unset, for the other methods: direct and reasoning; agent belongs
+    to paper."""
     target_accuracy: Share = 0.95
     """posterior: rows are trained on as long as their mean confidence is at least this."""
     posterior: PosteriorConfig = PosteriorConfig()
@@ -254,8 +252,8 @@ class Config(Section):
     @model_validator(mode="before")
     @classmethod
     def _experts_of_method(cls, tree: object) -> object:
-        if isinstance(tree, dict) and "experts" not in tree and tree.get("method") in _EXPERTS:
-            return tree | {"experts": _EXPERTS[tree["method"]]}
+        if isinstance(tree, dict) and "experts" not in tree and tree.get("method", "posterior") != "posterior":
+            return tree | {"experts": ("direct", "reasoning")}
         return tree
 
     @field_validator("experts")

@@ -40,7 +40,7 @@ class Fake:
 
 
 def experts(*names: str, **sections: Any) -> list[Any]:
-    config = make_config({"task": {"instruction": "Mood?"}, "experts": names, **sections})
+    config = make_config({"method": "paper", "task": {"instruction": "Mood?"}, "experts": names, **sections})
     return list(make_experts(config, make_task(config.task)))
 
 
@@ -105,7 +105,7 @@ def test_batch_correction_takes_away_what_all_rows_share() -> None:
 
 
 async def test_the_agent_reads_what_the_others_said_and_a_panel_survives_one_failure() -> None:
-    config = make_config({"experts": ["direct", "agent"], "task": {"instruction": "Mood?"}})
+    config = make_config({"method": "paper", "experts": ["direct", "agent"], "task": {"instruction": "Mood?"}})
     panel = make_panel(config, make_task(config.task))
     llm = Fake("Since it rose. Answer: C", "Wrong: Y")
     direct, agent = await panel.answer(EXAMPLE, llm)
@@ -129,6 +129,6 @@ async def test_a_row_in_which_every_call_failed_counts_against_the_endpoint() ->
         async def complete(self, messages: Sequence[Message], sampling: Sampling, tag: Tag | None = None) -> Completion:
             raise ModelError("timed out")
 
-    config = make_config({"experts": ["direct", "reasoning"]})
+    config = make_config({"method": "paper", "experts": ["direct", "reasoning"]})
     with pytest.raises(ModelError, match="timed out"):
         await make_panel(config, make_task(config.task)).answer(EXAMPLE, Gone())

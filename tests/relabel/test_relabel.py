@@ -57,7 +57,7 @@ class Angles:
 async def run(
     clean: Sequence[int], noisy: Sequence[int], **sections: Any
 ) -> tuple[list[Answer], list[Relabel], Fake, Notes]:
-    config = make_config({"task": {"instruction": "Mood?"}, **sections})
+    config = make_config({"method": "paper", "task": {"instruction": "Mood?"}, **sections})
     examples = [
         Example(f"r{angle}", (Message(role="user", content=f"at {angle}"),), "A", OPTIONS) for angle in (*clean, *noisy)
     ]
