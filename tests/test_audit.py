@@ -195,17 +195,6 @@ async def test_the_scripted_model_keeps_a_truth_that_isnt_planted_over(tmp_path:
     assert truths[0] == truths[1] == [example.source["truth"] for example in examples[0]]
 
 
-async def test_planted_rows_are_not_those_that_a_method_draws_with_the_seed(tmp_path: Path, make: MakeConfig) -> None:
-    n, seed = 2000, 3
-    config = make(write_moods(tmp_path / "d.csv", n), method="none", seed=seed)
-    await audit(config, tmp_path / "run", 0.2, seed=seed)
-    examples = RunDir(tmp_path / "run/audit-symmetric").load(Example)
-    planted = {row for row, e in enumerate(examples) if e.response != e.source[REFERENCE]}
-    sample = np.random.default_rng(seed).permutation(n)[:400].tolist()
-    # 4 standard deviations of the overlap of two independent samples
-    assert abs(len(planted & set(sample)) - 80) < 4 * (400 * 0.2 * 0.8 * 0.8) ** 0.5
-
-
 async def test_open_answers_and_rows_without_a_response(tmp_path: Path, make: MakeConfig) -> None:
     answers = ["Rome", "Paris, France", None, "Bern or so", "New York"] * 8
     path = tmp_path / "d.jsonl"

@@ -154,6 +154,25 @@ async def test_the_posterior_labels_what_has_no_response(tmp_path: Path, make: M
     assert np.mean([decision.response_final == unlabelled[decision.id] for decision in trained]) > 0.9
 
 
+@pytest.mark.parametrize("accuracy", [None, 0.9])
+async def test_without_any_response_the_stated_accuracy_is_all_there_is(
+    tmp_path: Path, make: MakeConfig, accuracy: float | None
+) -> None:
+    path = write_moods(tmp_path / "d.csv", n=80)
+    rows = [row | {"answer": ""} for row in csv.DictReader(path.open(encoding="utf-8"))]
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.DictWriter(file, rows[0])
+        writer.writeheader()
+        writer.writerows(rows)
+    believed = {"prior_accuracy": accuracy, "asking": "all"}
+    config = make(path, **POSTERIOR | {"experts": ["direct"], "posterior": believed}, target_accuracy=0.8)
+    metrics = await denoise(config, tmp_path / "run")
+    assert metrics["posterior"]["identified"] == (accuracy is not None)
+    assert (metrics["decisions"]["relabel"] > 0) == (accuracy is not None)
+    if accuracy is None:
+        assert "no label" in metrics["posterior"]["reason"]
+
+
 async def test_labels_stay_where_the_experts_are_at_chance_until_rows_are_reviewed(
     tmp_path: Path, make: MakeConfig
 ) -> None:

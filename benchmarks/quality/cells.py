@@ -147,7 +147,7 @@ def _tree(order: Order) -> dict[str, Any]:
         tree["paper"] = {"answers": "scored", "max_tokens": 24}
     else:
         tree["llm"] = {"backend": "scripted"}
-    if scored and source.shared and method.kind != "posterior":
+    if scored and source.shared:
         tree["likelihood"] = {"prior": "batch"}
     if cell.experts.startswith("scripted"):
         tree["llm"] |= {"scripted": {"accuracy": accuracy(cell.experts, source), "seed": cell.seed}}

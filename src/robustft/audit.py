@@ -55,9 +55,7 @@ async def audit(
     folder = out / f"audit-{kind}"
     planted = folder / "planted.jsonl"
     # in a thread, since it runs an event loop of its own where it needs embeddings
-    noise = await asyncio.to_thread(
-        noise_file, config.data.path, planted, config, rate, kind, _own_seed(seed), REFERENCE, limit
-    )
+    noise = await asyncio.to_thread(noise_file, config.data.path, planted, config, rate, kind, seed, REFERENCE, limit)
     if noise.changed == 0:
         raise DataError(f"rate {rate} of {noise.labelled} responses is none of them; raise it", path=config.data.path)
     metrics = await denoise(_planted(config, planted), folder, progress=progress)
@@ -197,11 +195,6 @@ def _planted(config: Config, path: Path) -> Config:
     # planted rows are nothing to train on
     export = config.export.model_copy(update={"formats": ()})
     return config.model_copy(update={"data": data, "export": export})
-
-
-def _own_seed(seed: int) -> int:
-    """Return another seed for planting: a method that samples rows by the same one would sample the planted rows."""
-    return int(np.random.SeedSequence((seed, 95)).generate_state(1)[0])
 
 
 def _same(example: Example, a: str | None, b: str | None, task: Task) -> bool:

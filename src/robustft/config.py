@@ -256,6 +256,14 @@ class Config(Section):
             return tree | {"experts": ("direct", "reasoning")}
         return tree
 
+    @model_validator(mode="after")
+    def _somebody_to_vouch_for(self) -> Config:
+        if self.posterior.prior_accuracy is not None and set(self.experts) <= {"probe"}:
+            raise ValueError(
+                "posterior.prior_accuracy is that of the LLM's answers, and experts names nobody who asks it"
+            )
+        return self
+
     @field_validator("experts")
     @classmethod
     def _each_once(cls, experts: tuple[ExpertName, ...]) -> tuple[ExpertName, ...]:

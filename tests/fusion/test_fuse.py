@@ -100,8 +100,11 @@ def test_what_was_learnt_is_plain_and_says_all() -> None:
     learnt = summary(fused, config(target=0.8))
     assert orjson.loads(orjson.dumps(learnt)) == learnt
     assert set(learnt) == {
-        "identified", "reason", "noise_rate", "chance", "skill", "weights", "levels", "calls_a_row", "target",
+        "identified", "reason", "noise_rate", "noise", "chance", "skill", "weights", "levels", "calls_a_row", "target",
     }  # fmt: skip
+    assert learnt["noise"] == {"kind": "symmetric"}
+    # a view that both levels know is described by the one with more rows
+    assert learnt["skill"]["direct"]["value"] == fused.levels[0].learnt.skill[0].value
     assert learnt["noise_rate"]["low"] <= learnt["noise_rate"]["value"] <= learnt["noise_rate"]["high"]
     assert [(level["views"], level["rows"]) for level in learnt["levels"]] == [
         (["direct"], 300 - PILOT),
@@ -111,6 +114,18 @@ def test_what_was_learnt_is_plain_and_says_all() -> None:
     assert learnt["chance"] == pytest.approx(1 / 3)
     assert learnt["calls_a_row"] == pytest.approx(1 + PILOT / 300)
     assert (learnt["target"]["wanted"], learnt["target"]["rows"]) == (0.8, int(fused.choice.taken.sum()))
+
+
+def test_an_answer_that_nobody_gave_is_not_chosen() -> None:
+    n, width = 40, 6
+    nothing = np.zeros((n, 1, width))
+    views = Views(
+        ("direct",), (("x", "y"),) * n, nothing, np.ones((n, 1), int), np.full(n, -1), np.full(n, -1), shared=False
+    )
+    fused = fuse(views, config())
+    assert fused.probs == pytest.approx(np.full((n, width), 1 / width))
+    assert (fused.choice.answer < 2).all()
+    assert fused.choice.confidence == pytest.approx(np.full(n, 1 / width))
 
 
 @pytest.mark.parametrize("seed", range(3))

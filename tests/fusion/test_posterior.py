@@ -116,6 +116,33 @@ def test_views_that_know_nothing_are_not_identified() -> None:
     assert "prior accuracy" in believed.reason
 
 
+def biased(rate: float, bias: float, seed: int = 0) -> tuple[Evidence, Index]:
+    """Return rows of which one option is true in 70 of 100, seen by a view that leans by `bias` to the last one."""
+    rng = np.random.default_rng(seed)
+    truth = rng.choice(3, 1500, p=[0.7, 0.2, 0.1])
+    label = np.where(rng.random(1500) < rate, (truth + rng.integers(1, 3, 1500)) % 3, truth)
+    logits = rng.standard_normal((1500, 3)) + bias * np.array([0.0, 0.0, 1.0])
+    logits[np.arange(1500), truth] += 1.5
+    return Evidence(logits[:, None], label, (0,), shared=True), truth
+
+
+def test_views_whose_accuracy_is_stated_are_taken_as_they_speak() -> None:
+    evidence, truth = biased(rate=0.7, bias=0.0)
+    right = float((evidence.logp[:, 0].argmax(axis=1) == truth).mean())
+    fusion = fit(evidence, Priors(accuracy=right), noise="symmetric")
+    assert not fusion.layout.intercepts
+    assert not fusion.units.centre.any()
+    # the labels tell nothing here, so that the views are all there is
+    assert (posterior(evidence, fusion).argmax(axis=1) == truth).mean() == pytest.approx(right, abs=0.03)
+
+
+def test_a_bias_that_the_labels_show_is_taken_away_whatever_is_stated() -> None:
+    evidence, truth = biased(rate=0.2, bias=3.0)
+    fusion = fit(evidence, Priors(accuracy=0.7), noise="symmetric")
+    assert fusion.layout.intercepts
+    assert (posterior(evidence, fusion).argmax(axis=1) == truth).mean() > 0.85
+
+
 def test_labels_that_are_all_noise_are_not_identified_until_rows_are_reviewed() -> None:
     logp, label, truth = simulate(rate=0.75, seed=2)
     evidence = Evidence(logp, label, (0,), False)

@@ -74,25 +74,27 @@ class Evidence:
 class Units:
     """What makes views comparable: their preferences taken away, and how boldly they speak made no matter.
 
-    `centre` (V, K): the mean over rows of an option's log p against its row's mean, nats, zero where options aren't
-    shared: a preference that a view has whatever it is asked tells nothing of a row (batch calibration, Zhou et al.
-    2023). `spread` (V,): the median over rows of the deviation between the options that is left, nats; 1 for a view
-    that never tells options apart by a finite amount.
+    `centre` (V, K): the mean over rows of an option's log p against its row's mean, nats: a preference that a view has
+    whatever it is asked tells nothing of a row (batch calibration, Zhou et al. 2023). Zero where options aren't shared,
+    and for views that are taken as they speak. `spread` (V,): the median over rows of the deviation between the options
+    that is left, nats; 1 for a view that never tells options apart by a finite amount.
     """
 
     centre: NDArray[np.float64]
     spread: NDArray[np.float64]
 
 
-def units_of(evidence: Evidence) -> Units:
-    """Measure the views' units."""
+def units_of(evidence: Evidence, *, vouched: bool = False) -> Units:
+    """Measure the views' units; `vouched`: family 0 keeps its preferences, somebody answers for what it says."""
     logp = np.where(np.isfinite(evidence.logp), evidence.logp, np.nan).astype(np.float64)
     finite = np.maximum((~np.isnan(logp)).sum(axis=2, keepdims=True), 1)
     logp -= np.nansum(logp, axis=2, keepdims=True) / finite
     centre = np.zeros(logp.shape[1:])
     if evidence.shared:
         spoken = ~_abstains(evidence)
-        for v in range(len(centre)):
+        for v, family in enumerate(evidence.families):
+            if vouched and family == 0:
+                continue
             rows = logp[spoken[:, v], v]
             seen = np.maximum((~np.isnan(rows)).sum(axis=0), 1)
             centre[v] = np.nansum(rows, axis=0) / seen

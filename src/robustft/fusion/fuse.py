@@ -66,7 +66,9 @@ def fuse(views: Views, config: Config) -> Fused:
             probs[level.rows] = posterior(views.evidence(level.views).rows(level.rows), level.fusion)
     identified = any(level.learnt.identified for level in levels)
     noisy = suspects(probs, views.label) & identified
-    return Fused(views, levels, probs, noisy, choose(probs, views.label, config.target_accuracy), identified)
+    # an answer that nobody gave can't be trained on
+    known = np.where(views.seen, probs, 0.0)
+    return Fused(views, levels, probs, noisy, choose(known, views.label, config.target_accuracy), identified)
 
 
 def pilot(views: Views, config: Config) -> NDArray[np.bool_]:
@@ -141,7 +143,13 @@ def summary(fused: Fused, config: Config) -> dict[str, Any]:
         "reason": fused.reason,
         "noise_rate": asdict(first.noise_rate) | {"sure": first.sure},
         "chance": first.chance,
-        "skill": {names[v]: asdict(s) for lv in fused.levels for v, s in zip(lv.views, lv.learnt.skill, strict=True)},
+        "noise": _noise(fused.levels[0].fusion),
+        # the first level's skill of a view rests on most rows
+        "skill": {
+            names[v]: asdict(s)
+            for level in reversed(fused.levels)
+            for v, s in zip(level.views, level.learnt.skill, strict=True)
+        },
         "weights": {names[v]: float(w) for v, w in zip(last.views, last.fusion.weights, strict=True)},
         "levels": [
             {"views": [names[v] for v in lv.views], "rows": len(lv.rows), "noise_rate": lv.learnt.noise_rate.value}
@@ -150,6 +158,13 @@ def summary(fused: Fused, config: Config) -> dict[str, Any]:
         "calls_a_row": float(fused.views.calls.mean()),
         "target": _target(fused, config),
     }
+
+
+def _noise(fusion: Fusion) -> dict[str, Any]:
+    """Say which kind of noise explains the labels best, and how often each option is given for each (row: the true)."""
+    if not fusion.layout.leans:
+        return {"kind": "symmetric"}
+    return {"kind": "conditional", "transition": fusion.transition.tolist()}
 
 
 def _target(fused: Fused, config: Config) -> dict[str, Any]:

@@ -117,6 +117,8 @@ def _verdict(
             True,
             f"rests on your prior accuracy of {fusion.priors.accuracy:g}: the labels neither confirm nor deny it",
         )
+    if not (evidence.label >= 0).any():
+        return False, "not identified: there is no label to learn from; set `posterior.prior_accuracy`"
     why = (
         f"views and labels agree no more than by chance (z {agreement:.1f}, needed {needed:.1f})"
         if agreement <= needed
@@ -138,11 +140,11 @@ def agreement(sample: Sample, fusion: Fusion) -> float:
     label, counts = sample.evidence.label[labelled], sample.evidence.counts[labelled]
     if not len(label):
         return 0.0
-    frequency = _frequencies(label, counts, sample.logits.shape[2], fusion.layout.intercepts)
+    frequency = _frequencies(label, counts, sample.logits.shape[2], sample.evidence.shared)
     member = fusion.layout.member.astype(float)
     found = []
     for opinion in opinions(sample.logits[:, labelled], member / member.sum(axis=1, keepdims=True)):
-        fair = opinion - opinion.mean(axis=0) if fusion.layout.intercepts else opinion
+        fair = opinion - opinion.mean(axis=0) if sample.evidence.shared else opinion
         mean = (frequency * fair).sum(axis=1)
         variance = (frequency * fair**2).sum() - (mean**2).sum()
         excess = (fair[np.arange(len(label)), label] - mean).sum()
@@ -156,7 +158,7 @@ def gain(sample: Sample, fusion: Fusion) -> float:
     if not len(labelled):
         return 0.0
     rows = Sample.of(sample.evidence.rows(labelled), fusion.units)
-    biased = fusion.layout.intercepts or fusion.layout.leans
+    biased = sample.evidence.shared or fusion.layout.leans
     label = rows.evidence.label
     frequency = _frequencies(label, rows.evidence.counts, rows.logits.shape[2], biased)
     best = max(fusion.components, key=lambda part: part.share).parameters

@@ -21,6 +21,8 @@ FIT_ROWS = 10_000
 """Rows that the parameters are fitted on, drawn at random from a larger set: the noise rate is then known to 0.01."""
 DRAWS = 24
 """Parameters over which the posterior is averaged."""
+STRONG = 3.0
+"""Nats of evidence that speak strongly for one of two explanations (Kass and Raftery 1995)."""
 MOST_CONDITIONAL = 12
 """Options above which class-conditional noise, with its K (K - 1) numbers, isn't tried."""
 
@@ -68,11 +70,6 @@ class Fusion:
         return np.asarray(sum(part.share * part.parameters.weights for part in self.components))
 
     @property
-    def intercepts(self) -> NDArray[np.float64]:
-        """(K,) each option's intercept b; zeros where options aren't shared."""
-        return np.asarray(sum(part.share * part.parameters.intercepts for part in self.components))
-
-    @property
     def transition(self) -> NDArray[np.float64]:
         """(K, K) p(label | true option) of a row with all K options; row = true option."""
         return np.asarray(
@@ -84,21 +81,40 @@ class Fusion:
 
 
 def fit(evidence: Evidence, priors: Priors | None = None, noise: Noise = "auto", seed: int = 0) -> Fusion:
-    """Fit the fusion."""
+    """Fit the fusion.
+
+    A view's preference among shared options may be a bias of the view or the truth about the rows, and labels that are
+    mostly wrong can't say which. Who states an accuracy of the views means their answers as they are: then they are
+    taken so, with no intercepts to be guessed, unless the labels speak strongly for a bias.
+    """
     priors = priors or Priors()
-    units = units_of(evidence)
+    corrected = _best(evidence, priors, noise, seed, vouched=False)
+    if priors.accuracy is None or not evidence.shared:
+        return corrected
+    vouched = _best(evidence, priors, noise, seed, vouched=True)
+    return corrected if corrected.log_evidence > vouched.log_evidence + STRONG else vouched
+
+
+def _best(evidence: Evidence, priors: Priors, noise: Noise, seed: int, *, vouched: bool) -> Fusion:
+    """Fit each kind of noise that is to be tried; returns the one that explains the labels best."""
+    units = units_of(evidence, vouched=vouched)
     sample = Sample.of(evidence.rows(fitted_rows(evidence, FIT_ROWS, seed)), units)
     coarse = Sample.of(evidence.rows(fitted_rows(evidence, _COARSE_ROWS, seed)), units)
-    options = evidence.logp.shape[2]
-    layouts = [Layout(evidence.families, options, evidence.shared, leans) for leans in _leanings(noise, options)]
+    options, intercepts = evidence.logp.shape[2], evidence.shared and not vouched
+    layouts = [Layout(evidence.families, options, intercepts, leans) for leans in _leanings(noise, options)]
     found = [_swept(coarse, sample, layout, priors, units, seed) for layout in layouts]
     return max(found, key=lambda fusion: fusion.log_evidence)
 
 
 def fitted_rows(evidence: Evidence, most: int, seed: int) -> NDArray[np.int64]:
-    """Draw `most` of the rows that say something of the parameters: those with a label, and all that were reviewed."""
+    """Draw `most` of the rows that say something of the parameters: those with a label, and all that were reviewed.
+
+    Where there are neither, the priors are all there is, and any rows will do.
+    """
     reviewed = np.flatnonzero(evidence.truth >= 0)
     labelled = np.flatnonzero((evidence.label >= 0) & (evidence.truth < 0))
+    if not len(reviewed) and not len(labelled):
+        return np.arange(min(len(evidence.label), most))
     if len(labelled) > most:
         labelled = np.random.default_rng((seed, _FITTED)).choice(labelled, most, replace=False)
     return np.union1d(reviewed, labelled)

@@ -12,16 +12,14 @@ from scipy.special import log_softmax
 
 from robustft.fusion.evidence import Evidence
 from robustft.fusion.fitting import Priors
-from robustft.fusion.posterior import Fusion, Noise, fit, posterior
+from robustft.fusion.posterior import STRONG, Fusion, Noise, fit, posterior
 
 NEAR = 0.95
 """Cosine from which on two rows are near-duplicates."""
 FOLDS = 5
-PARTITIONS = 2
+PARTITIONS = 4
 """Ways in which the rows are dealt to folds."""
 ROUNDS = 3
-STRONG = 3.0
-"""Nats of evidence that speak strongly for one of two explanations (Kass and Raftery 1995)."""
 RIDGE = 1.0
 """Penalty on the squared coefficients, for rows of length 1 (scikit-learn's 1 / C)."""
 FIT_ROWS = 20_000
@@ -32,6 +30,8 @@ Coefficients = tuple[NDArray[np.float64], NDArray[np.float64]]
 _CELL = 2_000
 _TOLERANCE = 1e-6
 _FOLDS = 0xF01D
+_CENTRES = 0xCE27
+_SOME = 0x50E
 
 
 def near_duplicates(embeddings: NDArray[np.floating], near: float = NEAR, seed: int = 0) -> NDArray[np.int64]:
@@ -54,7 +54,7 @@ def _cells(embeddings: NDArray[np.floating], seed: int) -> list[NDArray[np.int64
     n = len(embeddings)
     if n <= _CELL:
         return [np.arange(n)]
-    centres = embeddings[np.random.default_rng(seed).choice(n, n // 500, replace=False)]
+    centres = embeddings[np.random.default_rng((seed, _CENTRES)).choice(n, n // 500, replace=False)]
     nearest = np.concatenate([(block @ centres.T).argmax(axis=1) for block in np.array_split(embeddings, n // 500)])
     order = np.argsort(nearest, kind="stable")
     cells = np.split(order, np.flatnonzero(np.diff(nearest[order])) + 1)
@@ -118,7 +118,7 @@ def _some(
 ) -> tuple[NDArray[np.floating], NDArray[np.float64]]:
     rows = np.flatnonzero(targets.sum(axis=1) > 0)
     if len(rows) > FIT_ROWS:
-        rows = np.random.default_rng(seed).choice(rows, FIT_ROWS, replace=False)
+        rows = np.random.default_rng((seed, _SOME)).choice(rows, FIT_ROWS, replace=False)
     return features[rows], targets[rows]
 
 
@@ -164,7 +164,8 @@ def with_probe(
 
     It starts twice, from the views' posterior and from the labels as they are given: a weak view is a bad teacher, and
     so are labels most of which are wrong. Of each start the round that explains the labels best counts, and of the two
-    the first, unless the labels speak strongly for the second.
+    the first, unless the labels speak strongly for the second. Where somebody states the views' accuracy they alone
+    teach: the labels may be so bad that what explains them best is chance.
 
     `partitions`: each deals the rows to folds, (N,); the probe is the mean of what comes of each, so that less hangs on
     who happened to be in whose fold.
@@ -172,15 +173,17 @@ def with_probe(
     Returns the evidence with the probe as its last view, a family of its own, and the last fusion. Only for options
     that mean the same in every row.
     """
-    first = posterior(evidence, fit(evidence, priors, noise))
-    given = (evidence.label[:, None] == np.arange(evidence.logp.shape[2])).astype(np.float64)
+    starts = [posterior(evidence, fit(evidence, priors, noise))]
+    if priors is None or priors.accuracy is None:
+        starts.append((evidence.label[:, None] == np.arange(evidence.logp.shape[2])).astype(np.float64))
     found = []
     for fold in partitions:
-        taught, untaught = (
+        taught, *others = (
             max(_taught(evidence, start, embeddings, fold, priors, noise, rounds), key=lambda end: end[1].log_evidence)
-            for start in (first, given)
+            for start in starts
         )
-        found.append(untaught if untaught[1].log_evidence > taught[1].log_evidence + STRONG else taught)
+        better = [end for end in others if end[1].log_evidence > taught[1].log_evidence + STRONG]
+        found.append(better[0] if better else taught)
     if len(found) == 1:
         return found[0]
     seen = with_view(evidence, np.mean([end.logp[:, -1] for end, _ in found], axis=0))

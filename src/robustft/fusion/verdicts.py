@@ -32,8 +32,7 @@ def _verdict(row: int, example: Example, answers: Sequence[Answer], fused: Fused
     best = int(fused.choice.answer[row])
     reason = f"p({candidates[label]}) = {right:.2f} for the given response"
     if best != label:
-        other = candidates[best] if best < len(candidates) else "another answer"
-        reason += f", p({other}) = {fused.probs[row, best]:.2f}"
+        reason += f", p({candidates[best]}) = {fused.probs[row, best]:.2f}"
     if fused.views.reviewed[row] >= 0:
         reason += "; reviewed"
     return Verdict(example.id, noisy, 1.0 - right if noisy else right, f"{reason}; {spoken(answers)}")

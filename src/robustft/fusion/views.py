@@ -44,6 +44,12 @@ class Views:
     shared: bool
 
     @property
+    def seen(self) -> NDArray[np.bool_]:
+        """(N, K) whether there is such a candidate; the others are absent options, or answers that nobody gave."""
+        width = self.logp.shape[2]
+        return np.arange(width) < np.array([[len(row)] for row in self.candidates])
+
+    @property
     def calls(self) -> NDArray[np.int64]:
         """(N,) answers of the LLM about each row."""
         return np.asarray(self.asked[:, [name != PROBE for name in self.names]].sum(axis=1))
