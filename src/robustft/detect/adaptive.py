@@ -17,7 +17,7 @@ from robustft.errors import ConfigError
 from robustft.fusion.evidence import Evidence
 from robustft.fusion.fitting import Priors
 from robustft.fusion.fuse import Fused, fuse, whom_to_ask
-from robustft.fusion.probe import PARTITIONS, folds_of, near_duplicates, with_probe
+from robustft.fusion.probe import partitions_of, with_probe
 from robustft.fusion.views import PROBE, Views, views_of
 from robustft.llm import asking
 from robustft.llm.client import LLM
@@ -117,11 +117,10 @@ async def _probe(
         return []
     progress.start(PROBE, len(examples))
     embeddings = await (await open_embedder()).embed([example.asked for example in examples])
-    groups = near_duplicates(embeddings, seed=config.seed)
-    partitions = [folds_of(groups, seed=PARTITIONS * config.seed + number) for number in range(PARTITIONS)]
     evidence = views.evidence(range(len(views.names))) if views.names else _silence(views)
     priors = Priors(config.posterior.prior_accuracy)
     with threadpool_limits(1, "blas"):
+        partitions = partitions_of(embeddings, config.seed)
         seen, _ = with_probe(evidence, embeddings, partitions, priors, config.posterior.noise)
     probs = softmax(seen.logp[:, -1], axis=1)
     progress.advance(len(examples))

@@ -85,6 +85,12 @@ def folds_of(group: NDArray[np.integer], folds: int = FOLDS, seed: int = 0) -> N
     return np.asarray(fold[member])
 
 
+def partitions_of(embeddings: NDArray[np.floating], seed: int = 0) -> list[NDArray[np.int64]]:
+    """Deal the rows to folds in several ways, near-duplicates always together; `embeddings` (N, d) are unit rows."""
+    groups = near_duplicates(embeddings, seed=seed)
+    return [folds_of(groups, seed=PARTITIONS * seed + number) for number in range(PARTITIONS)]
+
+
 def cross_fitted(
     embeddings: NDArray[np.floating],
     targets: NDArray[np.float64],
@@ -176,14 +182,16 @@ def with_probe(
     starts = [posterior(evidence, fit(evidence, priors, noise))]
     if priors is None or priors.accuracy is None:
         starts.append((evidence.label[:, None] == np.arange(evidence.logp.shape[2])).astype(np.float64))
-    found = []
+    found: list[tuple[Evidence, Fusion]] = []
     for fold in partitions:
-        taught, *others = (
+        ends = [
             max(_taught(evidence, start, embeddings, fold, priors, noise, rounds), key=lambda end: end[1].log_evidence)
             for start in starts
-        )
-        better = [end for end in others if end[1].log_evidence > taught[1].log_evidence + STRONG]
-        found.append(better[0] if better else taught)
+        ]
+        best = len(ends) - 1 if ends[-1][1].log_evidence > ends[0][1].log_evidence + STRONG else 0
+        found.append(ends[best])
+        # who teaches is found once, not for every partition
+        starts = [starts[best]]
     if len(found) == 1:
         return found[0]
     seen = with_view(evidence, np.mean([end.logp[:, -1] for end, _ in found], axis=0))
