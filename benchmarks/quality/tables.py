@@ -15,9 +15,9 @@ from typing import Any
 import orjson
 
 from benchmarks.quality.cells import EXPERTS, KINDS, LABELS_ONLY
-from robustft.run import write_atomically
+from benchmarks.quality.page import rewrite
 
-BEGIN, END = "<!-- denoise:begin -->", "<!-- denoise:end -->"
+SECTION = "denoise"
 RIVALS = ("paper", "probe", "self-label", "cleanlab", "none")
 MARGIN = 0.01
 """How far method posterior may stay behind the best rival's label accuracy of all rows."""
@@ -122,15 +122,6 @@ def groups_of(cells: Sequence[Cell], task: str, experts: str) -> list[Group]:
             by_key.setdefault((cell["noise"], cell["rows"], cell["method"]["name"]), []).append(cell)
     groups = [Group(found, experts) for found in by_key.values()]
     return sorted(groups, key=lambda group: (*_order(group.place), KINDS.index(group.first["method"]["kind"])))
-
-
-def put(page: str, text: str) -> str:
-    """Put the tables between the page's markers; raises ValueError where they aren't there, each once and in order."""
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not begin or not end or BEGIN in rest or END in after:
-        raise ValueError(f"needs one line {BEGIN} and below it one line {END}")
-    return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"
 
 
 def _tables(cells: Sequence[Cell]) -> Iterator[tuple[str, str]]:
@@ -262,11 +253,10 @@ def main(arguments: Sequence[str]) -> int:
     wanted = parser.parse_args(arguments)
     text = section(orjson.loads(wanted.results.read_bytes()))
     try:
-        page = put(wanted.page.read_text(encoding="utf-8"), text)
+        rewrite(wanted.page, SECTION, text)
     except (OSError, ValueError) as error:
         sys.stderr.write(f"{wanted.page}: {error}\n")
         return 2
-    write_atomically(wanted.page, lambda path: path.write_text(page, encoding="utf-8"))
     return 0
 
 

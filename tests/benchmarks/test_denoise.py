@@ -39,6 +39,7 @@ from robustft.run import RunDir
 SHOP = Path(__file__).parents[2] / "examples/data/shop/labeled.csv"
 CLEANLAB = importlib.util.find_spec("cleanlab") is not None
 ROWS = 120
+BEGIN, END = (f"<!-- {tables.SECTION}:{edge} -->" for edge in ("begin", "end"))
 METHODS = ["none", "self-label", "paper", "probe"]
 
 
@@ -171,11 +172,11 @@ def test_tables_hold_the_mean_and_the_range_of_the_seeds(results: dict[str, Any]
 
 def test_tables_replace_what_is_between_the_markers_and_nothing_else(out: Path, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
-    page.write_text(f"# Title\n{tables.BEGIN}\nWHAT WAS THERE\n{tables.END}\nbelow\n", encoding="utf-8")
+    page.write_text(f"# Title\n{BEGIN}\nWHAT WAS THERE\n{END}\nbelow\n", encoding="utf-8")
     assert tables.main([str(out / "results.json"), str(page)]) == 0
     once = page.read_text(encoding="utf-8")
-    assert once.startswith(f"# Title\n{tables.BEGIN}\n")
-    assert once.endswith(f"{tables.END}\nbelow\n")
+    assert once.startswith(f"# Title\n{BEGIN}\n")
+    assert once.endswith(f"{END}\nbelow\n")
     assert "WHAT WAS THERE" not in once
     assert "### shop, scripted-0.755" in once
     assert tables.main([str(out / "results.json"), str(page)]) == 0
@@ -184,9 +185,9 @@ def test_tables_replace_what_is_between_the_markers_and_nothing_else(out: Path, 
 
 def test_a_page_without_markers_stays_as_it_is(out: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     page = tmp_path / "page.md"
-    page.write_text(f"{tables.END}\n{tables.BEGIN}\n", encoding="utf-8")
+    page.write_text(f"{END}\n{BEGIN}\n", encoding="utf-8")
     assert tables.main([str(out / "results.json"), str(page)]) == 2
-    assert page.read_text(encoding="utf-8") == f"{tables.END}\n{tables.BEGIN}\n"
+    assert page.read_text(encoding="utf-8") == f"{END}\n{BEGIN}\n"
     assert "page.md: needs one line" in capsys.readouterr().err
 
 
