@@ -139,7 +139,7 @@ def _tree(order: Order) -> dict[str, Any]:
         "method": "none" if method.kind in BASELINES else method.kind,
         "experts": list(method.views) or (["likelihood"] if scored else ["direct", "reasoning"]),
         # the probe sees what the local model makes of a text, too
-        "embedder": f"{order.embedder}+hidden" if scored and "probe" in method.views else order.embedder,
+        "embedder": [order.embedder, "hidden"] if scored and "probe" in method.views else order.embedder,
         "export": [],
     }
     if scored:
@@ -191,7 +191,7 @@ def _result(order: Order, run: RunDir) -> Mapping[str, Any]:
             "date": datetime.now(UTC).date().isoformat(),
             "version": __version__,
             "machine": machine(),
-            "embedder": config_of(order).embedder,
+            "embedder": "+".join(config_of(order).embedder),
             "shipped": order.source.shipped(order.cell.noise) is not None,
         },
     }

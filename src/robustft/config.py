@@ -218,9 +218,9 @@ class Config(Section):
     """The rows."""
     llm: LLMConfig = LLMConfig()
     """The model."""
-    embedder: str = "minilm"
+    embedder: Annotated[tuple[str, ...], Field(min_length=1)] = ("minilm",)
     """minilm, tfidf, openai:MODEL, a sentence-transformers id or folder, or hidden: the states of the local model.
-    Joined by +, such as minilm+hidden, they stand side by side."""
+    Those of a list, such as [minilm, hidden], stand side by side; the first counts most."""
     method: Literal["posterior", "paper", "self-select", "self-label", "none"] = "posterior"
     """How noise is found and mended."""
     experts: tuple[ExpertName, ...] = ("probe", "direct", "reasoning")
@@ -262,6 +262,11 @@ class Config(Section):
         if len(set(experts)) < len(experts):
             raise ValueError("an expert is named twice")
         return experts
+
+    @field_validator("embedder", mode="before")
+    @classmethod
+    def _one_embedder(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
 
     @field_validator("export", mode="before")
     @classmethod

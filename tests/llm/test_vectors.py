@@ -79,6 +79,17 @@ async def test_an_embedder_is_opened_once_and_tfidf_needs_no_folder(tmp_path: Pa
     assert not (tmp_path / "cache").exists()
 
 
+async def test_several_embedders_stand_side_by_side_and_the_first_counts_most(tmp_path: Path, make: MakeConfig) -> None:
+    config, texts = make(tmp_path / "d.csv", embedder=["tfidf", "tfidf"]), ["red car", "red pear", "old house"]
+    alone = await open_embedder("tfidf", LLMConfig()).embed(texts)
+    async with Models(config, make_task(config.task), list) as models:
+        rows = await (await models.embedder()).embed(texts)
+    first, second = np.hsplit(rows, 2)
+    assert first == pytest.approx(2 * second)
+    assert np.linalg.norm(rows, axis=1) == pytest.approx(np.ones(3))
+    assert rows @ rows.T == pytest.approx(alone @ alone.T, abs=1e-6)
+
+
 async def test_hidden_states_need_a_local_model(tmp_path: Path, make: MakeConfig) -> None:
     config = make(tmp_path / "d.csv", embedder="hidden")
     async with Models(config, make_task(config.task), list) as models:
