@@ -69,6 +69,14 @@ async def test_a_set_that_is_too_large_is_not_kept(tmp_path: Path, monkeypatch: 
     assert inner.closed
 
 
+async def test_a_folder_that_cannot_be_used_keeps_nothing(tmp_path: Path) -> None:
+    (tmp_path / "vectors").write_text("no folder", encoding="utf-8")
+    inner = Counting()
+    kept = KeptVectors(inner, tmp_path / "vectors", "m")
+    for times in (1, 2):
+        assert (await kept.embed(["a", "bc"])).tolist() == [[1, times], [2, times]]
+
+
 async def test_an_embedder_is_opened_once_and_tfidf_needs_no_folder(tmp_path: Path, make: MakeConfig) -> None:
     config = make(tmp_path / "d.csv")
     async with Models(config, make_task(config.task), list) as models:
