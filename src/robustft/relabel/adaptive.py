@@ -10,12 +10,11 @@ import numpy as np
 from robustft.config import Config
 from robustft.engine.local import Progress
 from robustft.fusion.fuse import Fused, fuse, whom_to_ask
-from robustft.fusion.verdicts import said_by_row
 from robustft.fusion.views import views_of
 from robustft.llm import asking
 from robustft.llm.client import LLM
 from robustft.llm.embedder import Embedder
-from robustft.records import OF_RELABEL, Answer, Example, Relabel
+from robustft.records import OF_RELABEL, Answer, Example, Relabel, said_by_row
 from robustft.relabel.neighbours import clean_neighbours
 from robustft.relabel.review import corrected, make_reviewer, reasoned
 from robustft.tasks.task import Task

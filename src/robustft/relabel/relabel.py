@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from robustft.config import Config
 from robustft.engine.local import Progress
 from robustft.fusion.fuse import Fused
-from robustft.fusion.verdicts import said_by_row, verdicts_of
+from robustft.fusion.verdicts import verdicts_of
 from robustft.llm import asking
 from robustft.llm.client import LLM
 from robustft.llm.embedder import Embedder
-from robustft.records import Answer, Example, Relabel, Verdict
+from robustft.records import Answer, Example, Relabel, Verdict, said_by_row
 from robustft.relabel.adaptive import ask_further, proposals
 from robustft.relabel.neighbours import clean_neighbours
 from robustft.relabel.review import corrected, make_reviewer, reasoned

@@ -10,8 +10,7 @@ from numpy.typing import NDArray
 
 from robustft.config import Config
 from robustft.fusion.target import Choice, choose, keep_labels
-from robustft.fusion.verdicts import said_by_row
-from robustft.records import Answer, Belief, Decision, Example, Outcome, Verdict
+from robustft.records import Answer, Belief, Decision, Example, Outcome, Verdict, said_by_row
 from robustft.tasks.task import Task
 
 
