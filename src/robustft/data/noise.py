@@ -22,7 +22,7 @@ from robustft.llm.models import Models
 from robustft.records import Example
 from robustft.tasks import make_task
 from robustft.tasks.choice import letters
-from robustft.tasks.task import Task
+from robustft.tasks.task import Task, given
 
 __all__ = ["Kind", "NoiseSummary", "noise_file", "plant"]
 
@@ -90,7 +90,7 @@ def _planted(
 ) -> list[str | None]:
     """Return each row's wrong response as it is written; None where the row stays as it is."""
     labelled = [(row, example) for row, example in enumerate(examples) if example.response is not None]
-    values = [task.label(example.response or "", example.options) or "" for _, example in labelled]
+    values = [given(example, task) or "" for _, example in labelled]
     names = [letters(len(example.options)) for _, example in labelled]
     choices = [name if value in name else () for name, value in zip(names, values, strict=True)]
     wrong = _confusions([example for _, example in labelled], values, choices, task, kind, seed, embed)

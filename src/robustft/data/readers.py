@@ -19,7 +19,7 @@ from robustft.data.hub import PREFIX, hub_rows
 from robustft.data.layouts import Layout, Turns, detect, response_column, to_turns
 from robustft.errors import ConfigError, DataError
 from robustft.records import Example, Message
-from robustft.tasks.task import Task
+from robustft.tasks.task import Task, given
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def find_conflicts(examples: Sequence[Example], task: Task) -> list[Conflict]:
     """
     groups: dict[object, list[tuple[str, str, str]]] = {}
     for example in examples:
-        value = None if example.response is None else task.label(example.response, example.options)
+        value = given(example, task)
         if example.response is not None and value is not None:
             asked = _asked(example.messages, example.options)
             groups.setdefault(asked, []).append((example.id, example.response, value))
@@ -237,14 +237,14 @@ class _Ids:
         value = cells.cell(raw.values, column) if self.column else raw.values.get(column)
         if isinstance(value, list):
             raise RowError(f"text or a number is expected, not {cells.shown(value)}", field=column)
-        given = cells.answer(value, column)
-        if given is None and self.column:
+        own = cells.answer(value, column)
+        if own is None and self.column:
             raise RowError("the id is empty", field=column)
-        if given in self.rows:
-            first = self.rows[given]
+        if own in self.rows:
+            first = self.rows[own]
             where = "" if first.path == raw.path else f" of {first.path}"
-            raise RowError(f"id {cells.shown(given)} is that of row {first.number}{where} already", field=column)
-        row_id = given or self._from_content(messages, options)
+            raise RowError(f"id {cells.shown(own)} is that of row {first.number}{where} already", field=column)
+        row_id = own or self._from_content(messages, options)
         self.rows[row_id] = raw
         return row_id
 

@@ -26,7 +26,7 @@ from robustft.errors import ConfigError, ModelError
 from robustft.llm.client import Completion, Sampling, Scores, Tag, Usage
 from robustft.records import Example, Message
 from robustft.tasks.options import letters
-from robustft.tasks.task import Task
+from robustft.tasks.task import Task, given
 
 VIEWS: Mapping[str, tuple[float, float]] = {
     "direct": (0.0, 0.0),
@@ -197,18 +197,18 @@ def simulated_rows(examples: Sequence[Example], task: Task, seed: int = 0) -> di
         truth = truths.get(example.id)
         if truth is None:
             continue
-        given = None if example.response is None else task.label(example.response, example.options)
-        candidates = tuple(letters(len(example.options)) or _distractors(truth, given, pool, task, seed, example.id))
-        rows[example.id] = SimulatedRow(candidates, candidates.index(truth), given)
+        label = given(example, task)
+        candidates = tuple(letters(len(example.options)) or _distractors(truth, label, pool, task, seed, example.id))
+        rows[example.id] = SimulatedRow(candidates, candidates.index(truth), label)
     return rows
 
 
-def _distractors(truth: str, given: str | None, pool: Sequence[str], task: Task, seed: int, row: str) -> list[str]:
+def _distractors(truth: str, label: str | None, pool: Sequence[str], task: Task, seed: int, row: str) -> list[str]:
     """Return the truth, the given value where it is another one, and other rows' truths, four in all if there are."""
     rng = _rng(seed, row, "", "distractors")
     drawn = [pool[i] for i in rng.permutation(len(pool))[:8]]
     found = [truth]
-    for value in ([given] if given is not None else []) + drawn:
+    for value in ([label] if label is not None else []) + drawn:
         if len(found) < 4 and not any(task.agree(value, other) for other in found):
             found.append(value)
     return found
