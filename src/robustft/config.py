@@ -142,8 +142,8 @@ class PosteriorConfig(Section):
     """What you believe of the model's accuracy on these questions, say from a benchmark. Decides where labels and
     views don't settle it, and weighs as much as 250 rows elsewhere."""
     reviewed: Path | None = None
-    """A file of rows that a person has checked, drawn without regard to their labels: columns `id`, and the response
-    column of `data`. Thirty settle what the labels leave open."""
+    """A file of rows that a person has checked, drawn without regard to their labels: the columns `id` and what
+    `data.response` names. Thirty settle what the labels leave open."""
     noise: Literal["auto", "symmetric", "conditional"] = "auto"
     """How wrong labels come about. symmetric: any other option alike; conditional: depending on the true one; auto:
     whichever explains the labels better."""

@@ -97,30 +97,35 @@ def find_conflicts(examples: Sequence[Example], task: Task) -> list[Conflict]:
 
 
 def read_reviewed(path: Path, data: DataConfig, task: Task, examples: Sequence[Example]) -> dict[str, str]:
-    """Return the true value of each reviewed row, by id, from a file with the columns `id` and the response column.
+    """Return the true value of each reviewed row, by id, from a file with the columns `id` and `data.response`.
 
-    Raises DataError for an id that no row has, one that comes twice, and an answer that can't be read.
+    Raises DataError for a column that isn't there, an id that no row has, one that comes twice, and an answer that
+    can't be read.
     """
     known = {example.id: example for example in examples}
-    column = data.response if any(data.response in raw.values for raw in islice(file_rows(path), 1)) else "answer"
     found: dict[str, str] = {}
     for raw in file_rows(path):
-        _check(raw)
-        row, answer = str(raw.values.get("id", "")), raw.values.get(column)
-        if row not in known:
-            raise DataError(
-                f"no row has the id '{row}'; examples.parquet in the run directory lists them",
-                path=path,
-                row=raw.number,
-                field="id",
-            )
-        if row in found:
-            raise DataError(f"the id '{row}' comes twice", path=path, row=raw.number, field="id")
-        value = None if answer is None else task.label(str(answer), known[row].options)
-        if value is None:
-            raise DataError(f"can't be read as an answer: {answer!r}", path=path, row=raw.number, field=column)
+        try:
+            row, value = _reviewed(raw, data.response, task, known)
+            if row in found:
+                raise RowError(f"the id '{row}' comes twice", field="id")
+        except RowError as error:
+            raise DataError(error.message, path=path, row=raw.number, field=error.field) from None
         found[row] = value
     return found
+
+
+def _reviewed(raw: RawRow, column: str, task: Task, known: Mapping[str, Example]) -> tuple[str, str]:
+    """Return a reviewed row's id and its true value."""
+    _check(raw)
+    row = cells.answer(cells.cell(raw.values, "id"), "id") or ""
+    if row not in known:
+        raise RowError(f"no row has the id '{row}'; examples.parquet in the run directory lists them", field="id")
+    answer = cells.answer(cells.cell(raw.values, column), column)
+    value = None if answer is None else task.label(answer, known[row].options)
+    if value is None:
+        raise RowError(f"can't be read as an answer: {cells.shown(answer or '')}", field=column)
+    return row, value
 
 
 def stamp(data: DataConfig, *others: Path | None) -> list[str]:
