@@ -10,7 +10,6 @@ import pytest
 from robustft.config import Config
 from robustft.detect.adaptive import ask_until_sure
 from robustft.detect.detect import make_panel
-from robustft.engine.local import Silent
 from robustft.errors import ConfigError
 from robustft.fusion.fuse import Fused, fuse, pilot, whom_to_ask
 from robustft.fusion.views import views_of
@@ -19,6 +18,7 @@ from robustft.llm.scripted import ScriptedLLM, simulated_rows
 from robustft.loading import make_config
 from robustft.records import Answer, Example, Message
 from robustft.tasks import make_task
+from support import Notes
 
 OPTIONS = ("negative", "neutral", "positive")
 
@@ -59,14 +59,6 @@ class Clusters:
         return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
 
     async def aclose(self) -> None: ...
-
-
-class Notes(Silent):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, line: str) -> None:
-        self.lines.append(line)
 
 
 def moods(n: int = 200, rate: float = 0.3) -> list[Example]:

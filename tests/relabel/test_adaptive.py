@@ -22,6 +22,7 @@ from robustft.records import Answer, Example, Message, Relabel
 from robustft.relabel.adaptive import proposals, sure_rows
 from robustft.relabel.relabel import relabel
 from robustft.tasks import make_task
+from support import Angles
 
 OPTIONS = ("negative", "neutral", "positive")
 TASK = make_task(TaskConfig(kind="choice", instruction="Mood?"))
@@ -46,16 +47,6 @@ class Asked:
 
     async def score(self, messages: Sequence[Message], candidates: Sequence[str], tag: Tag | None = None) -> Scores:
         raise AssertionError("nothing is scored here")
-
-    async def aclose(self) -> None: ...
-
-
-class Angles:
-    """Embeds a text as the angle that its last word names, in degrees."""
-
-    async def embed(self, texts: Sequence[str]) -> np.ndarray:
-        angles = np.radians([float(text.split()[-1]) for text in texts])
-        return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
 
     async def aclose(self) -> None: ...
 

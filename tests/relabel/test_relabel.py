@@ -3,25 +3,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pytest
 
-from robustft.engine.local import Silent
 from robustft.llm.client import Completion, Sampling, Scores, Tag
 from robustft.loading import make_config
 from robustft.records import Answer, Example, Message, Relabel, Verdict
 from robustft.relabel.relabel import relabel
 from robustft.tasks import make_task
+from support import Angles, Notes
 
 OPTIONS = ("negative", "neutral", "positive")
-
-
-class Notes(Silent):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, line: str) -> None:
-        self.lines.append(line)
 
 
 class Fake:
@@ -40,16 +31,6 @@ class Fake:
         assert tag is not None
         self.asked[tag] = messages
         return Scores((-3.0, -1.0, -2.0), (1, 1, 1))
-
-    async def aclose(self) -> None: ...
-
-
-class Angles:
-    """Embeds a text as the angle that its last word names."""
-
-    async def embed(self, texts: Sequence[str]) -> np.ndarray:
-        angles = np.radians([float(text.split()[-1]) for text in texts])
-        return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
 
     async def aclose(self) -> None: ...
 
