@@ -55,10 +55,9 @@ async def denoise(
     make_panel(config, task)
     make_reviewer(config, task)
     run = RunDir.create(out, config)
-    key, whole = (
-        fingerprint(__version__, config.model_dump(mode="json"), limit, stamp(config.data, config.posterior.reviewed)),
-        True,
-    )
+    inputs = stamp(config.data, config.posterior.reviewed)
+    key = fingerprint(__version__, config.model_dump(mode="json"), limit, inputs)
+    whole = True
     async with Models(config, task, lambda: run.load(Example)) as models:
         job = Job(config, task, run, models, progress or Silent(), limit)
         for name, stage in STAGES.items():
