@@ -18,6 +18,7 @@ from robustft.llm.scripted import ScriptedLLM, simulated_rows
 from robustft.loading import make_config
 from robustft.records import Answer, Example, Message
 from robustft.tasks import make_task
+from robustft.work import Work
 from support import Notes
 
 OPTIONS = ("negative", "neutral", "positive")
@@ -93,7 +94,7 @@ async def ask(examples: Sequence[Example], settings: Config) -> tuple[list[Answe
     async def open_embedder() -> Clusters:
         return Clusters()
 
-    answers, fused = await ask_until_sure(examples, {}, settings, task, open_llm, open_embedder, notes)
+    answers, fused = await ask_until_sure(Work(examples, settings, task, open_llm, open_embedder, notes))
     return answers, fused, llm, notes
 
 

@@ -22,6 +22,7 @@ from robustft.records import Answer, Example, Message, Relabel
 from robustft.relabel.adaptive import proposals, sure_rows
 from robustft.relabel.relabel import relabel
 from robustft.tasks import make_task
+from robustft.work import Work
 from support import Angles
 
 OPTIONS = ("negative", "neutral", "positive")
@@ -103,7 +104,7 @@ async def run(settings: Config) -> Ran:
     (direct,) = make_experts(settings, TASK)
     said = [await direct.answer(example, llm) for example in examples]
     before = fuse(views_of(examples, said, ("direct",), TASK), settings)
-    found = await relabel(examples, {}, said, [], settings, TASK, open_llm, open_embedder, Silent())
+    found = await relabel(Work(examples, settings, TASK, open_llm, open_embedder, Silent()), said, [])
     assert found.fused is not None
     return Ran(settings, examples, before, llm.asked, found.answers, found.relabels, found.fused)
 

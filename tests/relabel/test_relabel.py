@@ -10,6 +10,7 @@ from robustft.loading import make_config
 from robustft.records import Answer, Example, Message, Relabel, Verdict
 from robustft.relabel.relabel import relabel
 from robustft.tasks import make_task
+from robustft.work import Work
 from support import Angles, Notes
 
 OPTIONS = ("negative", "neutral", "positive")
@@ -52,8 +53,8 @@ async def run(
     async def open_embedder() -> Angles:
         return Angles()
 
-    task = make_task(config.task)
-    found = await relabel(examples, {}, said, verdicts, config, task, open_llm, open_embedder, notes)
+    work = Work(examples, config, make_task(config.task), open_llm, open_embedder, notes)
+    found = await relabel(work, said, verdicts)
     answers, proposals = found.answers, found.relabels
     return answers, proposals, llm, notes
 
