@@ -6,7 +6,6 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 from threadpoolctl import threadpool_limits
 
 from robustft.detect.experts import Expert, make_experts
@@ -17,8 +16,7 @@ from robustft.fusion.fuse import Fused, fuse, whom_to_ask
 from robustft.fusion.probe import PARTITIONS, folds_of, near_duplicates, with_probe
 from robustft.fusion.views import PROBE, Views, views_of
 from robustft.llm import asking
-from robustft.records import Answer, Example
-from robustft.tasks.options import letters
+from robustft.records import Answer
 from robustft.work import Work
 
 
@@ -100,24 +98,12 @@ async def _probe(views: Views, work: Work) -> list[Answer]:
     priors = Priors(config.posterior.prior_accuracy)
     with threadpool_limits(1, "blas"):
         seen, _ = with_probe(evidence, embeddings, partitions, priors, config.posterior.noise)
-    probs = softmax(seen.logp[:, -1], axis=1)
     work.progress.advance(len(examples))
     work.progress.finish()
-    return [_answer(example, row) for example, row in zip(examples, probs, strict=True)]
+    return [asking.scored(example, PROBE, logp, 0) for example, logp in zip(examples, seen.logp[:, -1], strict=True)]
 
 
 def _silence(views: Views) -> Evidence:
     """Return the evidence of an expert who always abstains: the labels are all that a probe alone has."""
     n, k = len(views.label), views.logp.shape[2]
     return Evidence(np.zeros((n, 1, k)), views.label, (0,), views.shared, views.reviewed)
-
-
-def _answer(example: Example, probs: NDArray[np.float64]) -> Answer:
-    best = int(np.argmax(probs))
-    return Answer(
-        id=example.id,
-        expert=PROBE,
-        text=example.options[best],
-        value=letters(len(example.options))[best],
-        probs=tuple(probs.tolist()),
-    )
