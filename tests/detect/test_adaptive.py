@@ -130,6 +130,7 @@ async def test_the_probe_answers_every_row_and_asks_nobody() -> None:
         assert answer.probs is not None
         assert sum(answer.probs) == pytest.approx(1.0)
         assert answer.value == "ABC"[int(np.argmax(answer.probs))]
+        assert answer.nll == pytest.approx(-np.log(max(answer.probs)))
     assert fused.identified
     truth = np.array(["ABC".index(e.truth or "") for e in examples])
     right = (fused.choice.answer == truth).mean()
