@@ -188,7 +188,8 @@ def _rng(seed: int, row: str, view: str, purpose: str) -> np.random.Generator:
 def simulated_rows(examples: Sequence[Example], task: Task, seed: int = 0) -> dict[str, SimulatedRow]:
     """Return what the scripted model needs of each row that has a truth.
 
-    A row's candidates are its options' letters; for other tasks the truth and three other rows' truths.
+    A row's candidates are its options' letters; for other tasks the truth and three other rows' truths. Of several
+    accepted answers a model says one, so that the first stands for all.
     """
     truths = {e.id: task.label(e.truth, e.options) for e in examples if e.truth is not None}
     pool = sorted({value for value in truths.values() if value is not None})
@@ -198,8 +199,10 @@ def simulated_rows(examples: Sequence[Example], task: Task, seed: int = 0) -> di
         if truth is None:
             continue
         label = given(example, task)
-        candidates = tuple(letters(len(example.options)) or _distractors(truth, label, pool, task, seed, example.id))
-        rows[example.id] = SimulatedRow(candidates, candidates.index(truth), label)
+        values = letters(len(example.options)) or _distractors(truth, label, pool, task, seed, example.id)
+        candidates = tuple(value.partition(" | ")[0] for value in values)
+        own = next((i for i, value in enumerate(values) if label is not None and task.agree(value, label)), None)
+        rows[example.id] = SimulatedRow(candidates, values.index(truth), None if own is None else candidates[own])
     return rows
 
 
