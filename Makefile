@@ -34,5 +34,5 @@ $(VENV)/.local: pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(VENV)/.test: $(VENV)/.local
-	$(PIP) -c constraints.txt -e '.[local,test]'
+	$(PIP) -c constraints.txt -e '.[local,test,bench]'
 	touch $@

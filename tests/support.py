@@ -1,18 +1,39 @@
-"""What several tests share: a small noisy file, and where the real data sets are."""
+"""What several tests share: a small noisy file, two fakes, and where the real data sets are."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from robustft.config import Config
+from robustft.engine.local import Silent
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 MakeConfig = Callable[..., Config]
+
+
+class Notes(Silent):
+    """Keeps what a run says."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def note(self, line: str) -> None:
+        self.lines.append(line)
+
+
+class Angles:
+    """Embeds a text as the angle that its last word names, in degrees."""
+
+    async def embed(self, texts: Sequence[str]) -> np.ndarray:
+        angles = np.radians([float(text.split()[-1]) for text in texts])
+        return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+
+    async def aclose(self) -> None: ...
 
 
 def write_moods(path: Path, n: int = 60, noise: float = 0.3, seed: int = 0) -> Path:

@@ -45,11 +45,11 @@ def test_every_preset_has_its_example() -> None:
     assert set(PRESETS) <= {path.stem for path in EXAMPLES}
 
 
-@pytest.mark.parametrize("name", ["quickstart", "passages", "arithmetic"])
+@pytest.mark.parametrize("name", ["quickstart", "paper", "passages", "arithmetic"])
 def test_the_sample_data_is_read_without_a_complaint(name: str) -> None:
     config = load_config(ROOT / f"examples/{name}.yaml")
     found = read(config.data, make_task(config.task))
-    assert len(found.examples) == (480 if name == "quickstart" else 40)
+    assert len(found.examples) == (480 if name in {"quickstart", "paper"} else 40)
     assert not found.skipped
     assert not found.conflicts
 
@@ -66,6 +66,21 @@ def test_the_other_two_kinds_run_to_the_end(name: str, tmp_path: Path) -> None:
     assert metrics["truth"]["noise_rate"] == 0.3
     assert metrics["truth"]["detection"]["recall"] > 0.8
     assert metrics["truth"]["label_accuracy"]["after_kept"] > 0.85
+
+
+def test_the_presets_run_the_default_method_and_one_example_the_papers() -> None:
+    methods = {path.stem: load_config(path, presets=PRESETS).method for path in EXAMPLES}
+    assert {name for name, method in methods.items() if method == "paper"} == {"paper"}
+    assert {methods[name] for name in PRESETS} == {Config().method}
+
+
+def test_the_papers_method_runs_to_the_end(tmp_path: Path) -> None:
+    sets = ["llm.backend=scripted", "llm.scripted.accuracy=0.9", "embedder=tfidf", f"ledger={tmp_path / 'l.sqlite'}"]
+    metrics = asyncio.run(denoise(load_config(ROOT / "examples/paper.yaml", sets), tmp_path / "run"))
+    assert metrics["method"] == "paper"
+    assert metrics["truth"]["detection"]["recall"] > 0.95
+    accuracy = metrics["truth"]["label_accuracy"]
+    assert accuracy["after_kept"] > accuracy["before"] + 0.2
 
 
 def test_the_noisy_file_is_what_the_command_in_its_readme_makes(tmp_path: Path) -> None:

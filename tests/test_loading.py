@@ -60,6 +60,12 @@ def test_a_list_of_formats_is_enough(tmp_path: Path) -> None:
     assert load_config(write(tmp_path, "export: [sharegpt]")).export.formats == ("sharegpt",)
 
 
+def test_an_embedder_is_one_or_a_list(tmp_path: Path) -> None:
+    path = write(tmp_path, "embedder: ./models/a+b")
+    assert load_config(path).embedder == ("./models/a+b",)
+    assert load_config(path, ["embedder=[minilm, hidden]"]).embedder == ("minilm", "hidden")
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
@@ -68,6 +74,7 @@ def test_a_list_of_formats_is_enough(tmp_path: Path) -> None:
         ("llm: {zzz: x}", "unknown key 'llm.zzz'; known here: backend, model"),
         ("llm: {concurrency: 0}", "'llm.concurrency': input should be greater than or equal to 1, not 0"),
         ("method: magic", "'method': input should be 'posterior', 'paper'"),
+        ("embedder: []", "'embedder': tuple should have at least 1 item"),
         ("task: nope", "no preset 'nope'; there are fpb"),
         ("a: [", "not valid YAML"),
         ("- a", "a config is a mapping"),

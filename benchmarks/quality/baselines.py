@@ -19,7 +19,7 @@ from robustft.records import Answer, Decision, Example, Outcome, Relabel, Verdic
 from robustft.run import RunDir
 from robustft.tasks import make_task
 from robustft.tasks.options import letters
-from robustft.tasks.task import Task
+from robustft.tasks.task import Task, given
 
 BASELINES = ("probe", "cleanlab")
 FOLDS = 5
@@ -126,5 +126,4 @@ def _save(
 
 
 def _index(example: Example, task: Task) -> int:
-    value = None if example.response is None else task.label(example.response, example.options)
-    return letters(len(example.options)).index(value or "")
+    return letters(len(example.options)).index(given(example, task) or "")

@@ -66,7 +66,7 @@ class Cell:
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """A cell and the files that it takes, ready to be run in any process."""
+    """A cell and the files that it takes, ready to be run in any process; `command` is the one that asks for it."""
 
     cell: Cell
     source: Source
@@ -75,6 +75,7 @@ class Order:
     out: Path
     ledger: Path | None
     reviewed: Path | None = None
+    command: str = ""
 
     @property
     def folder(self) -> Path:
@@ -139,7 +140,7 @@ def _tree(order: Order) -> dict[str, Any]:
         "method": "none" if method.kind in BASELINES else method.kind,
         "experts": list(method.views) or (["likelihood"] if scored else ["direct", "reasoning"]),
         # the probe sees what the local model makes of a text, too
-        "embedder": f"{order.embedder}+hidden" if scored and "probe" in method.views else order.embedder,
+        "embedder": [order.embedder, "hidden"] if scored and "probe" in method.views else order.embedder,
         "export": [],
     }
     if scored:
@@ -190,8 +191,9 @@ def _result(order: Order, run: RunDir) -> Mapping[str, Any]:
         "made": {
             "date": datetime.now(UTC).date().isoformat(),
             "version": __version__,
+            "command": order.command,
             "machine": machine(),
-            "embedder": config_of(order).embedder,
+            "embedder": "+".join(config_of(order).embedder),
             "shipped": order.source.shipped(order.cell.noise) is not None,
         },
     }

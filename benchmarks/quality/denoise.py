@@ -5,7 +5,8 @@
 
 DATA/TASK/labeled.csv holds the truth, DATA/TASK/noisy/noisyNN.csv noise as it was shipped; other levels are planted.
 Every cell has a run directory under CELLS; run the command again to resume. To run cells again after the code has
-changed, remove their directories; to work out their figures again, only their cell.json.
+changed, remove their directories; to work out their figures again, only their cell.json, which also says by which
+command, when and where it was made.
 """
 
 from __future__ import annotations
@@ -58,7 +59,7 @@ def _seeds(experts: str, method: Method, wanted: int) -> int:
     return wanted if drawn else 1
 
 
-def orders(cells: Iterable[Cell], sources: Sequence[Source], wanted: argparse.Namespace) -> list[Order]:
+def orders(cells: Iterable[Cell], sources: Sequence[Source], wanted: argparse.Namespace, command: str) -> list[Order]:
     """Write the files that the cells take, each once. Raises RobustFTError."""
     by_name = {source.name: source for source in sources}
     folder = wanted.out / "inputs"
@@ -72,7 +73,7 @@ def orders(cells: Iterable[Cell], sources: Sequence[Source], wanted: argparse.Na
             inputs[place] = write_input(source, cell.noise, cell.rows, folder)
         count = cell.method.reviewed
         reviewed = write_reviewed(source, inputs[place], count, cell.seed) if count else None
-        found.append(Order(cell, source, inputs[place], wanted.embedder, wanted.out, wanted.ledger, reviewed))
+        found.append(Order(cell, source, inputs[place], wanted.embedder, wanted.out, wanted.ledger, reviewed, command))
     return found
 
 
@@ -103,7 +104,7 @@ def _outcome(order: Order) -> float | RobustFTError:
         return error
 
 
-def results(out: Path, command: Sequence[str]) -> dict[str, Any]:
+def results(out: Path) -> dict[str, Any]:
     """Collect every cell that is finished under `out`, with the label accuracy at the paper's coverage."""
     cells = [orjson.loads(path.read_bytes()) for path in sorted(out.glob(f"*/{CELL}"))]
     coverage: dict[tuple[Any, ...], dict[str, list[float]]] = {}
@@ -115,7 +116,6 @@ def results(out: Path, command: Sequence[str]) -> dict[str, Any]:
         "made": {
             "date": datetime.now(UTC).date().isoformat(),
             "version": __version__,
-            "command": shlex.join(["python", "-m", "benchmarks.quality.denoise", *map(_named, command)]),
             "packages": packages(),
         },
         "cells": [
@@ -155,14 +155,15 @@ def main(arguments: Sequence[str]) -> int:
     wanted = _parse(arguments)
     try:
         sources = [Source.open(name, wanted.data) for name in wanted.tasks]
-        planned = orders(grid(sources, wanted), sources, wanted)
+        command = shlex.join(["python", "-m", "benchmarks.quality.denoise", *map(_named, arguments)])
+        planned = orders(grid(sources, wanted), sources, wanted, command)
         todo = [order for order in planned if not finished(order)]
     except RobustFTError as error:
         sys.stderr.write(f"{error}\n")
         return 2
     sys.stderr.write(f"{len(planned)} cells, {len(planned) - len(todo)} of them finished\n")
     failed = run(todo, wanted.jobs)
-    content = orjson.dumps(results(wanted.out, arguments), option=orjson.OPT_INDENT_2)
+    content = orjson.dumps(results(wanted.out), option=orjson.OPT_INDENT_2)
     write_atomically(wanted.out / "results.json", lambda path: path.write_bytes(content))
     return 1 if failed else 0
 

@@ -201,9 +201,10 @@ def _introduction(results: Mapping[str, Any]) -> list[str]:
     shipped = sorted({cell["noise"] for cell in cells if cell["made"]["shipped"]}, key=int)
     seeds = max((cell["seed"] + 1 for cell in cells), default=0)
     return [
-        f"{len(cells)} cells of `{made['command']}`, up to {seeds} seeds each, collected on {made['date']}; run on "
-        f"{', '.join(dates)} with robustft {', '.join(versions)} ({packages}; embedder {', '.join(embedders)}) on "
-        f"{'; '.join(machines)}. Written by `python -m benchmarks.quality.tables`.",
+        f"{len(cells)} cells, up to {seeds} seeds each, that `python -m benchmarks.quality.denoise` has made so far, "
+        f"in one go or in parts; run on {', '.join(dates)} with robustft {', '.join(versions)} (embedder "
+        f"{', '.join(embedders)}) on {'; '.join(machines)}; collected on {made['date']} with {packages}. Written by "
+        "`python -m benchmarks.quality.tables`.",
         "The data are real: fpb is Financial PhraseBank with three options that all rows share, arc is ARC-Challenge "
         f"with options of its own in each row. Noise at {', '.join(shipped) or 'no level'} % is what RobustFT shipped, "
         "whose truth is known; other levels are planted by `robustft noise`. A row whose shipped label names none of "

@@ -142,8 +142,8 @@ class PosteriorConfig(Section):
     """What you believe of the model's accuracy on these questions, say from a benchmark. Decides where labels and
     views don't settle it, and weighs as much as 250 rows elsewhere."""
     reviewed: Path | None = None
-    """A file of rows that a person has checked, drawn without regard to their labels: columns `id`, and the response
-    column of `data`. Thirty settle what the labels leave open."""
+    """A file of rows that a person has checked, drawn without regard to their labels: the columns `id` and what
+    `data.response` names. Thirty settle what the labels leave open."""
     noise: Literal["auto", "symmetric", "conditional"] = "auto"
     """How wrong labels come about. symmetric: any other option alike; conditional: depending on the true one; auto:
     whichever explains the labels better."""
@@ -218,9 +218,9 @@ class Config(Section):
     """The rows."""
     llm: LLMConfig = LLMConfig()
     """The model."""
-    embedder: str = "minilm"
+    embedder: Annotated[tuple[str, ...], Field(min_length=1)] = ("minilm",)
     """minilm, tfidf, openai:MODEL, a sentence-transformers id or folder, or hidden: the states of the local model.
-    Joined by +, such as minilm+hidden, they stand side by side."""
+    Those of a list, such as [minilm, hidden], stand side by side; the first counts most."""
     method: Literal["posterior", "paper", "self-select", "self-label", "none"] = "posterior"
     """How noise is found and mended."""
     experts: tuple[ExpertName, ...] = ("probe", "direct", "reasoning")
@@ -270,6 +270,11 @@ class Config(Section):
         if len(set(experts)) < len(experts):
             raise ValueError("an expert is named twice")
         return experts
+
+    @field_validator("embedder", mode="before")
+    @classmethod
+    def _one_embedder(cls, value: object) -> object:
+        return (value,) if isinstance(value, str) else value
 
     @field_validator("export", mode="before")
     @classmethod

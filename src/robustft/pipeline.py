@@ -28,6 +28,7 @@ from robustft.select.believe import decide_by_belief
 from robustft.select.decide import decide
 from robustft.tasks import make_task
 from robustft.tasks.task import Task
+from robustft.work import Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +56,9 @@ async def denoise(
     make_panel(config, task)
     make_reviewer(config, task)
     run = RunDir.create(out, config)
-    key, whole = (
-        fingerprint(__version__, config.model_dump(mode="json"), limit, stamp(config.data, config.posterior.reviewed)),
-        True,
-    )
+    inputs = stamp(config.data, config.posterior.reviewed)
+    key = fingerprint(__version__, config.model_dump(mode="json"), limit, inputs)
+    whole = True
     async with Models(config, task, lambda: run.load(Example)) as models:
         job = Job(config, task, run, models, progress or Silent(), limit)
         for name, stage in STAGES.items():
@@ -86,43 +86,33 @@ async def _read(job: Job) -> bool:
 
 
 async def _detect(job: Job) -> bool:
-    examples = job.run.load(Example)
-    found = await detect(
-        examples, _reviewed(job), job.config, job.task, job.models.llm, job.models.embedder, job.progress
-    )
+    work = _work(job)
+    found = await detect(work)
     job.run.save(Answer, found.answers)
     job.run.save(Verdict, found.verdicts)
     if found.fused is not None:
-        save_belief(job.run, examples, found.fused, job.config)
+        save_belief(job.run, work.examples, found.fused, job.config)
     return _no_call_failed(found.answers, job)
 
 
 async def _relabel(job: Job) -> bool:
-    examples, answers, verdicts = job.run.load(Example), job.run.load(Answer), job.run.load(Verdict)
-    found = await relabel(
-        examples,
-        _reviewed(job),
-        [answer for answer in answers if answer.expert not in OF_RELABEL],
-        verdicts,
-        job.config,
-        job.task,
-        job.models.llm,
-        job.models.embedder,
-        job.progress,
-    )
-    job.run.save(Answer, [answer for answer in answers if answer.expert not in OF_RELABEL] + found.answers)
+    work = _work(job)
+    before = [answer for answer in job.run.load(Answer) if answer.expert not in OF_RELABEL]
+    found = await relabel(work, before, job.run.load(Verdict))
+    job.run.save(Answer, before + found.answers)
     job.run.save(Verdict, found.verdicts)
     job.run.save(Relabel, found.relabels)
     if found.fused is not None:
-        save_belief(job.run, examples, found.fused, job.config)
+        save_belief(job.run, work.examples, found.fused, job.config)
         job.progress.note(found.fused.reason)
     return _no_call_failed(found.answers, job)
 
 
-def _reviewed(job: Job) -> dict[str, str]:
-    """Return the true value of the rows that a person has looked at."""
-    path = job.config.posterior.reviewed
-    return read_reviewed(path, job.config.data, job.task, job.run.load(Example)) if path else {}
+def _work(job: Job) -> Work:
+    """Return the rows, what a person knows of them, and the models."""
+    examples, path = job.run.load(Example), job.config.posterior.reviewed
+    reviewed = read_reviewed(path, job.config.data, job.task, examples) if path else {}
+    return Work(examples, job.config, job.task, job.models.llm, job.models.embedder, job.progress, reviewed)
 
 
 async def _select(job: Job) -> bool:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypedDict
 
@@ -119,3 +120,11 @@ class Decision:
     confidence: float
     reason: str
     votes: Mapping[str, str | None] = field(default_factory=dict)
+
+
+def said_by_row(answers: Iterable[Answer]) -> Mapping[str, list[Answer]]:
+    """Group answers by their row, in the order in which they come; a row of which nothing was said has no answers."""
+    rows: defaultdict[str, list[Answer]] = defaultdict(list)
+    for answer in answers:
+        rows[answer.id].append(answer)
+    return rows

@@ -167,7 +167,14 @@ def test_tables_hold_the_mean_and_the_range_of_the_seeds(results: dict[str, Any]
     mean, low, high = (f"{x:.3f}".removeprefix("0") for x in (np.mean(found), min(found), max(found)))
     assert f" {mean} ({low}–{high}) " in row
     assert text.count("| 30 % |") == 4
-    assert "/" not in results["made"]["command"]
+
+
+def test_a_cell_holds_the_command_that_made_it_without_this_machines_folders(results: dict[str, Any]) -> None:
+    for cell in results["cells"]:
+        said = cell["made"]["command"]
+        assert said.startswith("python -m benchmarks.quality.denoise --data data")
+        assert f"--methods {' '.join(METHODS)}" in said
+        assert "/" not in said
 
 
 def test_tables_replace_what_is_between_the_markers_and_nothing_else(out: Path, tmp_path: Path) -> None:

@@ -136,14 +136,15 @@ def noisy_rows(folder: Path, config: Config, kind: Kind, rows: list[dict[str, An
     return planted
 
 
-def tfidf(kind: str, **task: Any) -> Config:
-    return make_config({"task": {"kind": kind} | task, "embedder": "tfidf"})
+def tfidf(kind: str, *, times: int = 1, **task: Any) -> Config:
+    return make_config({"task": {"kind": kind} | task, "embedder": ["tfidf"] * times})
 
 
-def test_shared_options_are_confused_as_classes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("embedders", [1, 2])
+def test_shared_options_are_confused_as_classes(tmp_path: Path, embedders: int) -> None:
     words = {"bad": "loss cut fell", "poor": "loss cut rose", "good": "profit record rose"}
     rows = [{"question": f"{words[mood]} {n}", "answer": mood} for n in range(10) for mood in words]
-    config = tfidf("choice", options=list(words))
+    config = tfidf("choice", times=embedders, options=list(words))
     planted = noisy_rows(tmp_path, config, "confusable", rows, 0.5)
     wrong = {"bad": "poor", "poor": "bad", "good": "poor"}
     assert {(row["truth"], row["answer"]) for row in planted if row["truth"] != row["answer"]} == set(wrong.items())
@@ -188,12 +189,13 @@ def test_a_neighbours_answer_is_copied(tmp_path: Path) -> None:
 
 
 async def test_an_endpoints_embeddings_are_used_and_its_connections_closed(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("robustft.llm.models.user_cache_path", lambda name: tmp_path / "cache")
     write_rows(tmp_path / "clean.csv", LAYOUTS["texts"])
     async with ChatServer() as server:
         config = config_of().model_copy(
-            update={"embedder": "openai:m", "llm": LLMConfig(backend="openai", base_url=server.url)}
+            update={"embedder": ("openai:m",), "llm": LLMConfig(backend="openai", base_url=server.url)}
         )
         # from a thread, since an event loop runs here
         summary = await asyncio.to_thread(

@@ -263,9 +263,10 @@ def test_reviewed_rows_are_values_by_id(tmp_path: Path) -> None:
     assert reviewed(tmp_path, 'id,answer\nr2,"$1,250.00"\n', NumberTask()) == {"r2": "1250"}
 
 
-def test_the_answer_of_a_review_stands_in_the_response_column_or_else_in_answer(tmp_path: Path) -> None:
+def test_the_answer_of_a_review_stands_in_the_response_column(tmp_path: Path) -> None:
     assert reviewed(tmp_path, "id,mood\nr3,good\n", response="mood") == {"r3": "C"}
-    assert reviewed(tmp_path, "id,answer\nr3,good\n", response="mood") == {"r3": "C"}
+    with pytest.raises(DataError, match=r"reviewed\.csv, row 1, column 'mood': no such column; the row has id, answer"):
+        reviewed(tmp_path, "id,answer\nr3,good\n", response="mood")
     assert reviewed(tmp_path, "id,mood,answer\nr3,good,bad\n", response="mood") == {"r3": "C"}
 
 
@@ -273,11 +274,12 @@ def test_the_answer_of_a_review_stands_in_the_response_column_or_else_in_answer(
     ("content", "row", "field", "reason"),
     [
         ("id,answer\nr3,good\nr9,good\n", 2, "id", "no row has the id 'r9'; examples.parquet in the run directory"),
-        ("answer\ngood\n", 1, "id", "no row has the id ''"),
+        ("answer\ngood\n", 1, "id", "no such column; the row has answer"),
+        ("id,answer\n,good\n", 1, "id", "no row has the id ''"),
         ("id,answer\nr3,good\nr3,bad\n", 2, "id", "the id 'r3' comes twice"),
         ("id,answer\nr3,splendid\n", 1, "answer", "can't be read as an answer: 'splendid'"),
         ("id,answer\nr3,\n", 1, "answer", "can't be read as an answer"),
-        ("id,label\nr3,good\n", 1, "answer", "can't be read as an answer"),
+        ("id,label\nr3,good\n", 1, "answer", "no such column; the row has id, label"),
         ("id,answer\nr3,good,more,more\n", 1, None, ""),
     ],
 )

@@ -10,7 +10,6 @@ import pytest
 from robustft.config import Config
 from robustft.detect.adaptive import ask_until_sure
 from robustft.detect.detect import make_panel
-from robustft.engine.local import Silent
 from robustft.errors import ConfigError
 from robustft.fusion.fuse import Fused, fuse, pilot, whom_to_ask
 from robustft.fusion.views import views_of
@@ -19,6 +18,8 @@ from robustft.llm.scripted import ScriptedLLM, simulated_rows
 from robustft.loading import make_config
 from robustft.records import Answer, Example, Message
 from robustft.tasks import make_task
+from robustft.work import Work
+from support import Notes
 
 OPTIONS = ("negative", "neutral", "positive")
 
@@ -61,14 +62,6 @@ class Clusters:
     async def aclose(self) -> None: ...
 
 
-class Notes(Silent):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, line: str) -> None:
-        self.lines.append(line)
-
-
 def moods(n: int = 200, rate: float = 0.3) -> list[Example]:
     rng = np.random.default_rng(0)
     truth = rng.integers(3, size=n)
@@ -101,7 +94,7 @@ async def ask(examples: Sequence[Example], settings: Config) -> tuple[list[Answe
     async def open_embedder() -> Clusters:
         return Clusters()
 
-    answers, fused = await ask_until_sure(examples, {}, settings, task, open_llm, open_embedder, notes)
+    answers, fused = await ask_until_sure(Work(examples, settings, task, open_llm, open_embedder, notes))
     return answers, fused, llm, notes
 
 
@@ -137,6 +130,7 @@ async def test_the_probe_answers_every_row_and_asks_nobody() -> None:
         assert answer.probs is not None
         assert sum(answer.probs) == pytest.approx(1.0)
         assert answer.value == "ABC"[int(np.argmax(answer.probs))]
+        assert answer.nll == pytest.approx(-np.log(max(answer.probs)))
     assert fused.identified
     truth = np.array(["ABC".index(e.truth or "") for e in examples])
     right = (fused.choice.answer == truth).mean()

@@ -5,11 +5,12 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from robustft.config import ScriptedConfig
+from robustft.config import ScriptedConfig, TaskConfig
 from robustft.errors import ConfigError, ModelError
 from robustft.llm.client import Sampling, Tag
-from robustft.llm.scripted import ScriptedLLM, SimulatedRow, solve_mu
-from robustft.records import Message
+from robustft.llm.scripted import ScriptedLLM, SimulatedRow, simulated_rows, solve_mu
+from robustft.records import Example, Message
+from robustft.tasks import make_task
 
 ROWS = {f"r{i}": SimulatedRow(tuple("ABCD"[: 3 + i % 2]), i % 3, "A") for i in range(3000)}
 ASK = [Message(role="user", content="?")]
@@ -79,6 +80,18 @@ async def test_a_judge_says_wrong_of_what_the_model_finds_unlikely() -> None:
     sure = ScriptedLLM(ScriptedConfig(mode="votes", accuracy=1.0), ROWS)
     said = {r: (await sure.complete(ASK, SAMPLED, Tag(r, "agent"))).text for r in ("r0", "r1")}
     assert said == {"r0": "Wrong: N", "r1": "Wrong: Y"}
+
+
+def test_of_several_accepted_answers_the_first_is_said() -> None:
+    truths = ["the Stork | Stork", "52 | fifty-two", "at dusk", "Ann"]
+    given = ["Stork", "at dusk", "at dusk | dusk", None]
+    rows = zip(truths, given, strict=True)
+    examples = [Example(f"r{i}", (), response, truth=truth) for i, (truth, response) in enumerate(rows)]
+    found = simulated_rows(examples, make_task(TaskConfig(kind="short")))
+    firsts = ["the Stork", "52", "at dusk", "Ann"]
+    assert [row.candidates[row.truth] for row in found.values()] == firsts
+    assert [row.given for row in found.values()] == ["the Stork", "at dusk", "at dusk", None]
+    assert all(sorted(row.candidates) == sorted(firsts) for row in found.values())
 
 
 async def test_an_unknown_row_is_named() -> None:

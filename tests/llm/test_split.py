@@ -20,8 +20,10 @@ async def test_each_candidate_is_kept_and_counted(tmp_path: Path) -> None:
     async with ChatServer() as server:
         model = OpenAILLM.open(LLMConfig(backend="openai", model="m", base_url=server.url))
         llm = SplitScores(LedgeredLLM(model, ledger, model.identity, calls))
-        whole = await model.score(ASK, ["bad", "fine"])
-        assert await llm.score(ASK, ["bad", "fine"]) == whole
+        bad, fine = [await model.score(ASK, [candidate]) for candidate in ("bad", "fine")]
+        both = await llm.score(ASK, ["bad", "fine"])
+        assert (both.logprobs, both.tokens) == (bad.logprobs + fine.logprobs, bad.tokens + fine.tokens)
+        assert both.usage.prompt_tokens == bad.usage.prompt_tokens + fine.usage.prompt_tokens
         assert (calls.requests, len(ledger)) == (2, 2)
         await llm.score(ASK, ["fine", "good"])
         assert (calls.requests, calls.cached) == (3, 1)

@@ -69,6 +69,14 @@ async def test_a_set_that_is_too_large_is_not_kept(tmp_path: Path, monkeypatch: 
     assert inner.closed
 
 
+async def test_a_folder_that_cannot_be_used_keeps_nothing(tmp_path: Path) -> None:
+    (tmp_path / "vectors").write_text("no folder", encoding="utf-8")
+    inner = Counting()
+    kept = KeptVectors(inner, tmp_path / "vectors", "m")
+    for times in (1, 2):
+        assert (await kept.embed(["a", "bc"])).tolist() == [[1, times], [2, times]]
+
+
 async def test_an_embedder_is_opened_once_and_tfidf_needs_no_folder(tmp_path: Path, make: MakeConfig) -> None:
     config = make(tmp_path / "d.csv")
     async with Models(config, make_task(config.task), list) as models:
@@ -77,6 +85,17 @@ async def test_an_embedder_is_opened_once_and_tfidf_needs_no_folder(tmp_path: Pa
         assert await models.embedder() is opened
         await opened.embed(["a text"])
     assert not (tmp_path / "cache").exists()
+
+
+async def test_several_embedders_stand_side_by_side_and_the_first_counts_most(tmp_path: Path, make: MakeConfig) -> None:
+    config, texts = make(tmp_path / "d.csv", embedder=["tfidf", "tfidf"]), ["red car", "red pear", "old house"]
+    alone = await open_embedder("tfidf", LLMConfig()).embed(texts)
+    async with Models(config, make_task(config.task), list) as models:
+        rows = await (await models.embedder()).embed(texts)
+    first, second = np.hsplit(rows, 2)
+    assert first == pytest.approx(2 * second)
+    assert np.linalg.norm(rows, axis=1) == pytest.approx(np.ones(3))
+    assert rows @ rows.T == pytest.approx(alone @ alone.T, abs=1e-6)
 
 
 async def test_hidden_states_need_a_local_model(tmp_path: Path, make: MakeConfig) -> None:

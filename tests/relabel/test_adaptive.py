@@ -22,6 +22,8 @@ from robustft.records import Answer, Example, Message, Relabel
 from robustft.relabel.adaptive import proposals, sure_rows
 from robustft.relabel.relabel import relabel
 from robustft.tasks import make_task
+from robustft.work import Work
+from support import Angles
 
 OPTIONS = ("negative", "neutral", "positive")
 TASK = make_task(TaskConfig(kind="choice", instruction="Mood?"))
@@ -46,16 +48,6 @@ class Asked:
 
     async def score(self, messages: Sequence[Message], candidates: Sequence[str], tag: Tag | None = None) -> Scores:
         raise AssertionError("nothing is scored here")
-
-    async def aclose(self) -> None: ...
-
-
-class Angles:
-    """Embeds a text as the angle that its last word names, in degrees."""
-
-    async def embed(self, texts: Sequence[str]) -> np.ndarray:
-        angles = np.radians([float(text.split()[-1]) for text in texts])
-        return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
 
     async def aclose(self) -> None: ...
 
@@ -112,7 +104,7 @@ async def run(settings: Config) -> Ran:
     (direct,) = make_experts(settings, TASK)
     said = [await direct.answer(example, llm) for example in examples]
     before = fuse(views_of(examples, said, ("direct",), TASK), settings)
-    found = await relabel(examples, {}, said, [], settings, TASK, open_llm, open_embedder, Silent())
+    found = await relabel(Work(examples, settings, TASK, open_llm, open_embedder, Silent()), said, [])
     assert found.fused is not None
     return Ran(settings, examples, before, llm.asked, found.answers, found.relabels, found.fused)
 

@@ -3,25 +3,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 import pytest
 
-from robustft.engine.local import Silent
 from robustft.llm.client import Completion, Sampling, Scores, Tag
 from robustft.loading import make_config
 from robustft.records import Answer, Example, Message, Relabel, Verdict
 from robustft.relabel.relabel import relabel
 from robustft.tasks import make_task
+from robustft.work import Work
+from support import Angles, Notes
 
 OPTIONS = ("negative", "neutral", "positive")
-
-
-class Notes(Silent):
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def note(self, line: str) -> None:
-        self.lines.append(line)
 
 
 class Fake:
@@ -44,16 +36,6 @@ class Fake:
     async def aclose(self) -> None: ...
 
 
-class Angles:
-    """Embeds a text as the angle that its last word names."""
-
-    async def embed(self, texts: Sequence[str]) -> np.ndarray:
-        angles = np.radians([float(text.split()[-1]) for text in texts])
-        return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
-
-    async def aclose(self) -> None: ...
-
-
 async def run(
     clean: Sequence[int], noisy: Sequence[int], **sections: Any
 ) -> tuple[list[Answer], list[Relabel], Fake, Notes]:
@@ -71,8 +53,8 @@ async def run(
     async def open_embedder() -> Angles:
         return Angles()
 
-    task = make_task(config.task)
-    found = await relabel(examples, {}, said, verdicts, config, task, open_llm, open_embedder, notes)
+    work = Work(examples, config, make_task(config.task), open_llm, open_embedder, notes)
+    found = await relabel(work, said, verdicts)
     answers, proposals = found.answers, found.relabels
     return answers, proposals, llm, notes
 

@@ -18,11 +18,11 @@ from robustft.data.planting import Kind, plant
 from robustft.data.readers import read
 from robustft.data.writing import columns_of, write_rows
 from robustft.errors import ConfigError, DataError
-from robustft.llm.embedder import open_embedder
+from robustft.llm.models import Models
 from robustft.records import Example
 from robustft.tasks import make_task
 from robustft.tasks.choice import letters
-from robustft.tasks.task import Task
+from robustft.tasks.task import Task, given
 
 __all__ = ["Kind", "NoiseSummary", "noise_file", "plant"]
 
@@ -70,7 +70,7 @@ def noise_file(
     rows = read(data, task, limit)
     if truth_column in columns_of([example.source for example in rows.examples]):
         raise DataError("is there already; choose another name for the truth's column", path=source, field=truth_column)
-    planted = _planted(rows.examples, task, rate, kind, seed, lambda texts: asyncio.run(_embed(config, texts)))
+    planted = _planted(rows.examples, task, rate, kind, seed, lambda texts: asyncio.run(_embed(config, task, texts)))
     layout = rows.layout
     written = [
         {
@@ -90,7 +90,7 @@ def _planted(
 ) -> list[str | None]:
     """Return each row's wrong response as it is written; None where the row stays as it is."""
     labelled = [(row, example) for row, example in enumerate(examples) if example.response is not None]
-    values = [task.label(example.response or "", example.options) or "" for _, example in labelled]
+    values = [given(example, task) or "" for _, example in labelled]
     names = [letters(len(example.options)) for _, example in labelled]
     choices = [name if value in name else () for name, value in zip(names, values, strict=True)]
     wrong = _confusions([example for _, example in labelled], values, choices, task, kind, seed, embed)
@@ -123,12 +123,12 @@ def _confusions(
         case "truncated":
             return halves(responses, values, task.label, task.agree)
         case "neighbour":
-            vectors = embed([_question(example) for example in examples])
+            vectors = embed([example.asked for example in examples])
             return nearest_values(vectors, values, partial(_could_have, values, choices, task), seed)
         case "confusable" if not any(choices):
             return nearest_values(embed(responses), values, partial(_could_have, values, choices, task), seed)
         case "confusable" if len({example.options for example in examples}) == 1:
-            return nearest_class(values, embed([_question(example) for example in examples]), seed)
+            return nearest_class(values, embed([example.asked for example in examples]), seed)
         case "confusable":
             texts = list(dict.fromkeys(option for example in examples for option in example.options))
             vector_of = dict(zip(texts, embed(texts), strict=True))
@@ -141,13 +141,7 @@ def _could_have(values: Sequence[str], choices: Sequence[Sequence[str]], task: T
     return value in choices[row] if choices[row] else not task.agree(value, values[row])
 
 
-def _question(example: Example) -> str:
-    return "\n".join(message["content"] for message in example.messages if message["role"] != "system")
-
-
-async def _embed(config: Config, texts: Sequence[str]) -> NDArray[np.float32]:
-    embedder = open_embedder(config.embedder, config.llm)
-    try:
-        return await embedder.embed(texts)
-    finally:
-        await embedder.aclose()
+async def _embed(config: Config, task: Task, texts: Sequence[str]) -> NDArray[np.float32]:
+    # the rows are for the scripted model, which no embedder opens
+    async with Models(config, task, list) as models:
+        return await (await models.embedder()).embed(texts)

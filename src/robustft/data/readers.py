@@ -19,7 +19,7 @@ from robustft.data.hub import PREFIX, hub_rows
 from robustft.data.layouts import Layout, Turns, detect, response_column, to_turns
 from robustft.errors import ConfigError, DataError
 from robustft.records import Example, Message
-from robustft.tasks.task import Task
+from robustft.tasks.task import Task, given
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def find_conflicts(examples: Sequence[Example], task: Task) -> list[Conflict]:
     """
     groups: dict[object, list[tuple[str, str, str]]] = {}
     for example in examples:
-        value = None if example.response is None else task.label(example.response, example.options)
+        value = given(example, task)
         if example.response is not None and value is not None:
             asked = _asked(example.messages, example.options)
             groups.setdefault(asked, []).append((example.id, example.response, value))
@@ -97,30 +97,35 @@ def find_conflicts(examples: Sequence[Example], task: Task) -> list[Conflict]:
 
 
 def read_reviewed(path: Path, data: DataConfig, task: Task, examples: Sequence[Example]) -> dict[str, str]:
-    """Return the true value of each reviewed row, by id, from a file with the columns `id` and the response column.
+    """Return the true value of each reviewed row, by id, from a file with the columns `id` and `data.response`.
 
-    Raises DataError for an id that no row has, one that comes twice, and an answer that can't be read.
+    Raises DataError for a column that isn't there, an id that no row has, one that comes twice, and an answer that
+    can't be read.
     """
     known = {example.id: example for example in examples}
-    column = data.response if any(data.response in raw.values for raw in islice(file_rows(path), 1)) else "answer"
     found: dict[str, str] = {}
     for raw in file_rows(path):
-        _check(raw)
-        row, answer = str(raw.values.get("id", "")), raw.values.get(column)
-        if row not in known:
-            raise DataError(
-                f"no row has the id '{row}'; examples.parquet in the run directory lists them",
-                path=path,
-                row=raw.number,
-                field="id",
-            )
-        if row in found:
-            raise DataError(f"the id '{row}' comes twice", path=path, row=raw.number, field="id")
-        value = None if answer is None else task.label(str(answer), known[row].options)
-        if value is None:
-            raise DataError(f"can't be read as an answer: {answer!r}", path=path, row=raw.number, field=column)
+        try:
+            row, value = _reviewed(raw, data.response, task, known)
+            if row in found:
+                raise RowError(f"the id '{row}' comes twice", field="id")
+        except RowError as error:
+            raise DataError(error.message, path=path, row=raw.number, field=error.field) from None
         found[row] = value
     return found
+
+
+def _reviewed(raw: RawRow, column: str, task: Task, known: Mapping[str, Example]) -> tuple[str, str]:
+    """Return a reviewed row's id and its true value."""
+    _check(raw)
+    row = cells.answer(cells.cell(raw.values, "id"), "id") or ""
+    if row not in known:
+        raise RowError(f"no row has the id '{row}'; examples.parquet in the run directory lists them", field="id")
+    answer = cells.answer(cells.cell(raw.values, column), column)
+    value = None if answer is None else task.label(answer, known[row].options)
+    if value is None:
+        raise RowError(f"can't be read as an answer: {cells.shown(answer or '')}", field=column)
+    return row, value
 
 
 def stamp(data: DataConfig, *others: Path | None) -> list[str]:
@@ -237,14 +242,14 @@ class _Ids:
         value = cells.cell(raw.values, column) if self.column else raw.values.get(column)
         if isinstance(value, list):
             raise RowError(f"text or a number is expected, not {cells.shown(value)}", field=column)
-        given = cells.answer(value, column)
-        if given is None and self.column:
+        own = cells.answer(value, column)
+        if own is None and self.column:
             raise RowError("the id is empty", field=column)
-        if given in self.rows:
-            first = self.rows[given]
+        if own in self.rows:
+            first = self.rows[own]
             where = "" if first.path == raw.path else f" of {first.path}"
-            raise RowError(f"id {cells.shown(given)} is that of row {first.number}{where} already", field=column)
-        row_id = given or self._from_content(messages, options)
+            raise RowError(f"id {cells.shown(own)} is that of row {first.number}{where} already", field=column)
+        row_id = own or self._from_content(messages, options)
         self.rows[row_id] = raw
         return row_id
 

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 from threadpoolctl import threadpool_limits
 
-from robustft.config import Config
 from robustft.detect.experts import Expert, make_experts
-from robustft.engine.local import Progress
 from robustft.errors import ConfigError
 from robustft.fusion.evidence import Evidence
 from robustft.fusion.fitting import Priors
@@ -20,62 +16,46 @@ from robustft.fusion.fuse import Fused, fuse, whom_to_ask
 from robustft.fusion.probe import partitions_of, with_probe
 from robustft.fusion.views import PROBE, Views, views_of
 from robustft.llm import asking
-from robustft.llm.client import LLM
-from robustft.llm.embedder import Embedder
-from robustft.records import Answer, Example
-from robustft.tasks.options import letters
-from robustft.tasks.task import Task
+from robustft.records import Answer
+from robustft.work import Work
 
 
-async def ask_until_sure(
-    examples: Sequence[Example],
-    reviewed: Mapping[str, str],
-    config: Config,
-    task: Task,
-    open_llm: Callable[[], Awaitable[LLM]],
-    open_embedder: Callable[[], Awaitable[Embedder]],
-    progress: Progress,
-) -> tuple[list[Answer], Fused]:
+async def ask_until_sure(work: Work) -> tuple[list[Answer], Fused]:
     """Ask the config's experts in turn, and fuse what they say; context and review belong to the relabel stage.
 
     Returns all answers, the probe's among them, and what is believed then. Raises ModelError when the model can't be
     reached at all, ConfigError when nobody can be asked.
     """
-    experts = make_experts(config, task)
+    config = work.config
+    experts = make_experts(config, work.task)
     answers: list[Answer] = []
-    everybody = np.arange(len(examples))
+    everybody = np.arange(len(work.examples))
     if experts:
-        answers += await _asked(experts[0], everybody, examples, config, await open_llm(), progress)
+        answers += await _asked(experts[0], everybody, work)
 
     def seen() -> Views:
-        return views_of(examples, answers, config.experts, task, reviewed)
+        return views_of(work.examples, answers, config.experts, work.task, work.reviewed)
 
     if PROBE in config.experts:
-        answers += await _probe(seen(), examples, config, open_embedder, progress)
+        answers += await _probe(seen(), work)
     fused = fuse(seen(), config)
     for expert in experts[1:]:
         rows = whom_to_ask(fused, config)
         if len(rows):
-            answers += await _asked(expert, rows, examples, config, await open_llm(), progress)
+            answers += await _asked(expert, rows, work)
             fused = fuse(seen(), config)
     return answers, fused
 
 
-async def _asked(
-    expert: Expert,
-    rows: NDArray[np.int64],
-    examples: Sequence[Example],
-    config: Config,
-    llm: LLM,
-    progress: Progress,
-) -> list[Answer]:
+async def _asked(expert: Expert, rows: NDArray[np.int64], work: Work) -> list[Answer]:
     """Ask one expert about some rows; more samples where an answer comes without any log-probabilities."""
-    chosen = [examples[row] for row in rows]
+    llm, config = await work.open_llm(), work.config
+    chosen = [work.examples[row] for row in rows]
 
     async def ask(place: int) -> Answer:
         return await expert.answer(chosen[place], llm)
 
-    answers = await asking.ask_all(expert.name, ask, chosen, config.llm.concurrency, progress)
+    answers = await asking.ask_all(expert.name, ask, chosen, config.llm.concurrency, work.progress)
     if expert.name == "likelihood" and config.likelihood.prior == "batch":
         answers = asking.batch_corrected(answers, chosen)
     blind = [example for example, answer in zip(chosen, answers, strict=True) if _gives_no_numbers(answer)]
@@ -87,7 +67,7 @@ async def _asked(
 
         if blind:
             name = f"{expert.name}/{number}"
-            more = await asking.ask_all(name, ask_again, blind, config.llm.concurrency, progress)
+            more = await asking.ask_all(name, ask_again, blind, config.llm.concurrency, work.progress)
             answers += [replace(answer, expert=name) for answer in more]
     return answers
 
@@ -96,13 +76,7 @@ def _gives_no_numbers(answer: Answer) -> bool:
     return answer.value is not None and answer.probs is None and answer.nll is None
 
 
-async def _probe(
-    views: Views,
-    examples: Sequence[Example],
-    config: Config,
-    open_embedder: Callable[[], Awaitable[Embedder]],
-    progress: Progress,
-) -> list[Answer]:
+async def _probe(views: Views, work: Work) -> list[Answer]:
     """Return the cross-fitted classifier's answers; none where options mean another thing in every row.
 
     Raises ConfigError where nobody else has answered then.
@@ -113,33 +87,22 @@ async def _probe(
             "name likelihood, direct or reasoning"
         )
     if not views.shared:
-        progress.note("the probe needs options that mean the same in every row, and these don't: left out")
+        work.progress.note("the probe needs options that mean the same in every row, and these don't: left out")
         return []
-    progress.start(PROBE, len(examples))
-    embeddings = await (await open_embedder()).embed([example.asked for example in examples])
+    examples, config = work.examples, work.config
+    work.progress.start(PROBE, len(examples))
+    embeddings = await (await work.open_embedder()).embed([example.asked for example in examples])
     evidence = views.evidence(range(len(views.names))) if views.names else _silence(views)
     priors = Priors(config.posterior.prior_accuracy)
     with threadpool_limits(1, "blas"):
         partitions = partitions_of(embeddings, config.seed)
         seen, _ = with_probe(evidence, embeddings, partitions, priors, config.posterior.noise)
-    probs = softmax(seen.logp[:, -1], axis=1)
-    progress.advance(len(examples))
-    progress.finish()
-    return [_answer(example, row) for example, row in zip(examples, probs, strict=True)]
+    work.progress.advance(len(examples))
+    work.progress.finish()
+    return [asking.scored(example, PROBE, logp, 0) for example, logp in zip(examples, seen.logp[:, -1], strict=True)]
 
 
 def _silence(views: Views) -> Evidence:
     """Return the evidence of an expert who always abstains: the labels are all that a probe alone has."""
     n, k = len(views.label), views.logp.shape[2]
     return Evidence(np.zeros((n, 1, k)), views.label, (0,), views.shared, views.reviewed)
-
-
-def _answer(example: Example, probs: NDArray[np.float64]) -> Answer:
-    best = int(np.argmax(probs))
-    return Answer(
-        id=example.id,
-        expert=PROBE,
-        text=example.options[best],
-        value=letters(len(example.options))[best],
-        probs=tuple(probs.tolist()),
-    )

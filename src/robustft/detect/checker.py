@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from robustft.llm.client import LLM, Sampling, Tag
 from robustft.prompts import Prompt
 from robustft.records import JUDGES, Answer, Example, Verdict
-from robustft.tasks.task import Task
+from robustft.tasks.task import Task, given
 
 AGENT = Prompt(
     "agent",
@@ -27,16 +27,16 @@ SELF_SELECT = Prompt(
 _YES_NO = re.compile(r"(?:wrong\s*:|^)[\s*_(\[]*(yes|no|y|n)\b", re.IGNORECASE | re.MULTILINE)
 
 
-def unanimous(given: str | None, answers: Sequence[Answer], task: Task) -> tuple[bool, float, str]:
+def unanimous(label: str | None, answers: Sequence[Answer], task: Task) -> tuple[bool, float, str]:
     """Judge a label by the paper's rule: clean only if every expert's answer agrees with it.
 
-    `given` is the label's value, None for a row with no response. Returns (noisy, confidence, reason). An abstention
+    `label` is the given response's value, None where there is none. Returns (noisy, confidence, reason). An abstention
     can't confirm a label, nor contradict it: it makes the row noisy without adding to the confidence, which is the
     share of experts that say so (the paper has no confidence; arXiv 2412.14922, section 3.2).
     """
-    if given is None:
+    if label is None:
         return True, 1.0, "no response given"
-    against = [a for a in answers if a.value is not None and not task.agree(a.value, given)]
+    against = [a for a in answers if a.value is not None and not task.agree(a.value, label)]
     abstained = [a for a in answers if a.value is None]
     if not against and not abstained:
         return False, 1.0, f"all of {_names(answers)} agree with the given response"
@@ -44,7 +44,7 @@ def unanimous(given: str | None, answers: Sequence[Answer], task: Task) -> tuple
     return True, len(against) / len(answers), f"not unanimous: {', '.join(parts)}"
 
 
-def judged(judge: Answer, others: Sequence[Answer], given: str, task: Task) -> tuple[bool, float, str]:
+def judged(judge: Answer, others: Sequence[Answer], label: str, task: Task) -> tuple[bool, float, str]:
     """Judge a label by a judge's 'Y' (it is wrong) or 'N'.
 
     Returns (noisy, confidence, reason). A judge that can't be read says nothing: unanimity of the others decides
@@ -53,21 +53,21 @@ def judged(judge: Answer, others: Sequence[Answer], given: str, task: Task) -> t
     if judge.value is not None:
         return judge.value == "Y", 1.0, f"{judge.expert} says {'wrong' if judge.value == 'Y' else 'right'}"
     if others:
-        return unanimous(given, others, task)
+        return unanimous(label, others, task)
     return False, 0.0, f"{judge.expert} gave no answer, so the response stays"
 
 
 def verdict(example: Example, answers: Sequence[Answer], task: Task) -> Verdict:
     """Judge one row by its judge where there is one (`agent`, `self-select`), else by unanimity."""
-    given = None if example.response is None else task.label(example.response, example.options)
+    label = given(example, task)
     judges = [answer for answer in answers if answer.expert in JUDGES]
     others = [answer for answer in answers if answer.expert not in JUDGES]
-    if given is not None and judges:
-        noisy, confidence, reason = judged(judges[-1], others, given, task)
-    elif given is not None and not others:
+    if label is not None and judges:
+        noisy, confidence, reason = judged(judges[-1], others, label, task)
+    elif label is not None and not others:
         noisy, confidence, reason = False, 0.0, "nobody was asked"
     else:
-        noisy, confidence, reason = unanimous(given, others, task)
+        noisy, confidence, reason = unanimous(label, others, task)
     return Verdict(example.id, noisy, confidence, reason)
 
 

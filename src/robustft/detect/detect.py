@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Sequence
 from dataclasses import dataclass
 
 from robustft.config import Config
 from robustft.detect.adaptive import ask_until_sure
 from robustft.detect.checker import AGENT, SELF_SELECT, Judge, verdict
 from robustft.detect.experts import Expert, make_experts
-from robustft.engine.local import Progress, run_all
+from robustft.engine.local import run_all
 from robustft.errors import ConfigError, ModelError
 from robustft.fusion.fuse import Fused
 from robustft.fusion.verdicts import verdicts_of
 from robustft.llm import asking
 from robustft.llm.client import LLM
-from robustft.llm.embedder import Embedder
 from robustft.records import Answer, Example, Verdict
 from robustft.tasks.task import Task
+from robustft.work import Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,34 +30,27 @@ class Detected:
     fused: Fused | None = None
 
 
-async def detect(
-    examples: Sequence[Example],
-    reviewed: Mapping[str, str],
-    config: Config,
-    task: Task,
-    open_llm: Callable[[], Awaitable[LLM]],
-    open_embedder: Callable[[], Awaitable[Embedder]],
-    progress: Progress,
-) -> Detected:
+async def detect(work: Work) -> Detected:
     """Ask the experts that the method needs about every row, and judge its given response.
 
     A call that failed leaves an answer with finish 'error', an abstention. Raises ModelError when the model can't be
     reached at all.
     """
+    examples, config, task = work.examples, work.config, work.task
     if config.method == "posterior":
-        answers, fused = await ask_until_sure(examples, reviewed, config, task, open_llm, open_embedder, progress)
+        answers, fused = await ask_until_sure(work)
         return Detected(answers, verdicts_of(examples, answers, fused), fused)
     panel = make_panel(config, task)
     if not panel.names:
         return Detected([], [verdict(example, [], task) for example in examples])
-    llm = await open_llm()
+    llm = await work.open_llm()
 
     async def ask_row(example: Example) -> list[Answer]:
         return await panel.answer(example, llm)
 
-    progress.start("detect", len(examples))
-    rows = await run_all(ask_row, examples, config.llm.concurrency, progress)
-    progress.finish()
+    work.progress.start("detect", len(examples))
+    rows = await run_all(ask_row, examples, config.llm.concurrency, work.progress)
+    work.progress.finish()
     answered = [
         [asking.failed(example, name, row) for name in panel.names] if isinstance(row, ModelError) else row
         for example, row in zip(examples, rows, strict=True)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from robustft.fusion.fuse import Fused
-from robustft.records import JUDGES, Answer, Belief, Example, Verdict
+from robustft.records import JUDGES, Answer, Belief, Example, Verdict, said_by_row
 
 
 def beliefs_of(examples: Sequence[Example], fused: Fused) -> list[Belief]:
@@ -47,11 +46,3 @@ def spoken(answers: Sequence[Answer]) -> str:
         sure = f" {max(answer.probs):.2f}" if answer.probs else ""
         parts.append(f"{answer.expert}: {answer.value or 'no answer'}{sure if answer.value else ''}")
     return ", ".join(parts) or "nobody was asked"
-
-
-def said_by_row(answers: Sequence[Answer]) -> Mapping[str, list[Answer]]:
-    """Group answers by their row."""
-    rows: defaultdict[str, list[Answer]] = defaultdict(list)
-    for answer in answers:
-        rows[answer.id].append(answer)
-    return rows

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from robustft.fusion.evidence import Evidence
 from robustft.records import JUDGES, Answer, Example
 from robustft.tasks.options import letters
-from robustft.tasks.task import Task
+from robustft.tasks.task import Task, given
 
 PROBE = "probe"
 OPEN_ANSWERS = 10
@@ -97,14 +97,10 @@ def views_of(
         candidates=tuple(candidates),
         logp=logp,
         asked=asked,
-        label=np.array([_place(_given(e, task), c, task) for e, c in zip(examples, candidates, strict=True)]),
+        label=np.array([_place(given(e, task), c, task) for e, c in zip(examples, candidates, strict=True)]),
         reviewed=np.array([_place(reviewed.get(e.id), c, task) for e, c in zip(examples, candidates, strict=True)]),
         shared=shared,
     )
-
-
-def _given(example: Example, task: Task) -> str | None:
-    return None if example.response is None else task.label(example.response, example.options)
 
 
 def _candidates(
@@ -113,7 +109,7 @@ def _candidates(
     if example.options:
         return letters(len(example.options))
     found: list[str] = []
-    for value in (_given(example, task), reviewed, *(a.value for samples in said.values() for a in samples)):
+    for value in (given(example, task), reviewed, *(a.value for samples in said.values() for a in samples)):
         if value is not None and _place(value, found, task) < 0:
             found.append(value)
     return tuple(found)

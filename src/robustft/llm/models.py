@@ -55,7 +55,7 @@ class Models:
         return self._embedder
 
     async def _open_embedder(self) -> Embedder:
-        parts = [await self._open_one(name) for name in self._config.embedder.split("+")]
+        parts = [await self._open_one(name) for name in self._config.embedder]
         return parts[0] if len(parts) == 1 else Joined(parts)
 
     async def _open_one(self, name: str) -> Embedder:

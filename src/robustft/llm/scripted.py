@@ -26,7 +26,7 @@ from robustft.errors import ConfigError, ModelError
 from robustft.llm.client import Completion, Sampling, Scores, Tag, Usage
 from robustft.records import Example, Message
 from robustft.tasks.options import letters
-from robustft.tasks.task import Task
+from robustft.tasks.task import Task, given
 
 VIEWS: Mapping[str, tuple[float, float]] = {
     "direct": (0.0, 0.0),
@@ -188,7 +188,8 @@ def _rng(seed: int, row: str, view: str, purpose: str) -> np.random.Generator:
 def simulated_rows(examples: Sequence[Example], task: Task, seed: int = 0) -> dict[str, SimulatedRow]:
     """Return what the scripted model needs of each row that has a truth.
 
-    A row's candidates are its options' letters; for other tasks the truth and three other rows' truths.
+    A row's candidates are its options' letters; for other tasks the truth and three other rows' truths. Of several
+    accepted answers a model says one, so that the first stands for all.
     """
     truths = {e.id: task.label(e.truth, e.options) for e in examples if e.truth is not None}
     pool = sorted({value for value in truths.values() if value is not None})
@@ -197,18 +198,20 @@ def simulated_rows(examples: Sequence[Example], task: Task, seed: int = 0) -> di
         truth = truths.get(example.id)
         if truth is None:
             continue
-        given = None if example.response is None else task.label(example.response, example.options)
-        candidates = tuple(letters(len(example.options)) or _distractors(truth, given, pool, task, seed, example.id))
-        rows[example.id] = SimulatedRow(candidates, candidates.index(truth), given)
+        label = given(example, task)
+        values = letters(len(example.options)) or _distractors(truth, label, pool, task, seed, example.id)
+        candidates = tuple(value.partition(" | ")[0] for value in values)
+        own = next((i for i, value in enumerate(values) if label is not None and task.agree(value, label)), None)
+        rows[example.id] = SimulatedRow(candidates, values.index(truth), None if own is None else candidates[own])
     return rows
 
 
-def _distractors(truth: str, given: str | None, pool: Sequence[str], task: Task, seed: int, row: str) -> list[str]:
+def _distractors(truth: str, label: str | None, pool: Sequence[str], task: Task, seed: int, row: str) -> list[str]:
     """Return the truth, the given value where it is another one, and other rows' truths, four in all if there are."""
     rng = _rng(seed, row, "", "distractors")
     drawn = [pool[i] for i in rng.permutation(len(pool))[:8]]
     found = [truth]
-    for value in ([given] if given is not None else []) + drawn:
+    for value in ([label] if label is not None else []) + drawn:
         if len(found) < 4 and not any(task.agree(value, other) for other in found):
             found.append(value)
     return found

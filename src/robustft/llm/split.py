@@ -1,4 +1,4 @@
-"""Scores asked one candidate at a time, for models to which each candidate is a call of its own anyway."""
+"""Scores asked one candidate at a time, for endpoints, to which each candidate is a request of its own."""
 
 from __future__ import annotations
 

@@ -2,87 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from robustft.config import Config
-from robustft.engine.local import Progress
 from robustft.fusion.fuse import Fused, fuse, whom_to_ask
-from robustft.fusion.verdicts import said_by_row
 from robustft.fusion.views import views_of
 from robustft.llm import asking
-from robustft.llm.client import LLM
-from robustft.llm.embedder import Embedder
-from robustft.records import OF_RELABEL, Answer, Example, Relabel
+from robustft.records import OF_RELABEL, Answer, Example, Relabel, said_by_row
 from robustft.relabel.neighbours import clean_neighbours
 from robustft.relabel.review import corrected, make_reviewer, reasoned
 from robustft.tasks.task import Task
+from robustft.work import Work
 
 
 async def ask_further(
-    examples: Sequence[Example],
-    reviewed: Mapping[str, str],
-    answers: Sequence[Answer],
-    config: Config,
-    task: Task,
-    open_llm: Callable[[], Awaitable[LLM]],
-    open_embedder: Callable[[], Awaitable[Embedder]],
-    progress: Progress,
+    work: Work, answers: Sequence[Answer]
 ) -> tuple[list[Answer], Fused, Mapping[str, tuple[str, ...]]]:
     """Ask for context and review where the config names them; returns the new answers, the belief, and the ids shown.
 
     The neighbours are rows that are sure by themselves, with the answer that is believed of them.
     """
+    examples, config, task = work.examples, work.config, work.task
     said = list(answers)
     shown: dict[str, tuple[str, ...]] = {}
-    fused = fuse(views_of(examples, said, config.experts, task, reviewed), config)
+    fused = fuse(views_of(examples, said, config.experts, task, work.reviewed), config)
     for name in (name for name in config.experts if name in OF_RELABEL):
         rows = whom_to_ask(fused, config).tolist()
         if not rows:
             continue
         asked = [examples[row] for row in rows]
-        llm = await open_llm()
         if name == "context":
             sure = sure_rows(examples, fused, config, task)
-            near = await clean_neighbours(examples, rows, list(sure), config.paper.neighbours, open_embedder)
+            near = await clean_neighbours(examples, rows, list(sure), config.paper.neighbours, work.open_embedder)
             neighbours = [[sure[place] for place in row] for row in near]
             shown |= {e.id: tuple(near.id for near in nears) for e, nears in zip(asked, neighbours, strict=True)}
-            said += await _contexts(asked, neighbours, config, task, llm, progress)
+            said += await _contexts(asked, neighbours, work)
         else:
-            said += await _reviews(asked, said, config, task, llm, progress)
-        fused = fuse(views_of(examples, said, config.experts, task, reviewed), config)
+            said += await _reviews(asked, said, work)
+        fused = fuse(views_of(examples, said, config.experts, task, work.reviewed), config)
     return said[len(answers) :], fused, shown
 
 
-async def _contexts(
-    asked: Sequence[Example],
-    neighbours: Sequence[Sequence[Example]],
-    config: Config,
-    task: Task,
-    llm: LLM,
-    progress: Progress,
-) -> list[Answer]:
-    reviewer = make_reviewer(config, task)
+async def _contexts(asked: Sequence[Example], neighbours: Sequence[Sequence[Example]], work: Work) -> list[Answer]:
+    config, llm = work.config, await work.open_llm()
+    reviewer = make_reviewer(config, work.task)
 
     async def ask(place: int) -> Answer:
         return await reviewer.context(asked[place], neighbours[place], llm)
 
-    return corrected(await asking.ask_all("context", ask, asked, config.llm.concurrency, progress), asked, config)
+    return corrected(await asking.ask_all("context", ask, asked, config.llm.concurrency, work.progress), asked, config)
 
 
-async def _reviews(
-    asked: Sequence[Example], said: Sequence[Answer], config: Config, task: Task, llm: LLM, progress: Progress
-) -> list[Answer]:
-    reviewer, by_row = make_reviewer(config, task), said_by_row(said)
+async def _reviews(asked: Sequence[Example], said: Sequence[Answer], work: Work) -> list[Answer]:
+    config, llm = work.config, await work.open_llm()
+    reviewer, by_row = make_reviewer(config, work.task), said_by_row(said)
 
     async def ask(place: int) -> Answer:
         example, before = asked[place], by_row[asked[place].id]
         context = next((a for a in before if a.expert == "context"), asking.silent(example, "context"))
         return await reviewer.review(example, reasoned(before), context, llm)
 
-    return corrected(await asking.ask_all("review", ask, asked, config.llm.concurrency, progress), asked, config)
+    return corrected(await asking.ask_all("review", ask, asked, config.llm.concurrency, work.progress), asked, config)
 
 
 def sure_rows(examples: Sequence[Example], fused: Fused, config: Config, task: Task) -> dict[int, Example]:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from robustft.config import Config
 from robustft.engine.local import Progress
 from robustft.fusion.fuse import Fused
-from robustft.fusion.verdicts import said_by_row, verdicts_of
+from robustft.fusion.verdicts import verdicts_of
 from robustft.llm import asking
-from robustft.llm.client import LLM
-from robustft.llm.embedder import Embedder
-from robustft.records import Answer, Example, Relabel, Verdict
+from robustft.records import Answer, Example, Relabel, Verdict, said_by_row
 from robustft.relabel.adaptive import ask_further, proposals
 from robustft.relabel.neighbours import clean_neighbours
 from robustft.relabel.review import corrected, make_reviewer, reasoned
 from robustft.tasks.task import Task
+from robustft.work import Work
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,26 +30,15 @@ class Relabelled:
     fused: Fused | None = None
 
 
-async def relabel(
-    examples: Sequence[Example],
-    reviewed: Mapping[str, str],
-    answers: Sequence[Answer],
-    verdicts: Sequence[Verdict],
-    config: Config,
-    task: Task,
-    open_llm: Callable[[], Awaitable[LLM]],
-    open_embedder: Callable[[], Awaitable[Embedder]],
-    progress: Progress,
-) -> Relabelled:
+async def relabel(work: Work, answers: Sequence[Answer], verdicts: Sequence[Verdict]) -> Relabelled:
     """Propose a response for every noisy row.
 
     `posterior` proposes the likeliest answer; `paper` asks the reviewer; `self-label` proposes the expert's own answer;
     `self-select` and `none` nothing.
     """
+    examples, config, task = work.examples, work.config, work.task
     if config.method == "posterior":
-        new, fused, shown = await ask_further(
-            examples, reviewed, answers, config, task, open_llm, open_embedder, progress
-        )
+        new, fused, shown = await ask_further(work, answers)
         everything = [*answers, *new]
         return Relabelled(new, proposals(examples, fused, shown, task), verdicts_of(examples, everything, fused), fused)
     noisy = [example for example, verdict in zip(examples, verdicts, strict=True) if verdict.noisy]
@@ -64,10 +51,10 @@ async def relabel(
         return Relabelled([], nothing, verdicts)
     clean = [row for row, verdict in enumerate(verdicts) if not verdict.noisy]
     places = [row for row, verdict in enumerate(verdicts) if verdict.noisy]
-    near = await clean_neighbours(examples, places, clean, config.paper.neighbours, open_embedder)
+    near = await clean_neighbours(examples, places, clean, config.paper.neighbours, work.open_embedder)
     neighbours = [[examples[place] for place in row] for row in near]
-    _note_thin_context(len(clean), neighbours, config.paper.neighbours, progress)
-    reviewer, llm = make_reviewer(config, task), await open_llm()
+    _note_thin_context(len(clean), neighbours, config.paper.neighbours, work.progress)
+    reviewer, llm = make_reviewer(config, task), await work.open_llm()
 
     async def ask_context(row: int) -> Answer:
         return await reviewer.context(noisy[row], neighbours[row], llm)
@@ -76,10 +63,10 @@ async def relabel(
         return await reviewer.review(noisy[row], reasoned(said[noisy[row].id]), contexts[row], llm)
 
     contexts = corrected(
-        await asking.ask_all("context", ask_context, noisy, config.llm.concurrency, progress), noisy, config
+        await asking.ask_all("context", ask_context, noisy, config.llm.concurrency, work.progress), noisy, config
     )
     reviews = corrected(
-        await asking.ask_all("review", ask_review, noisy, config.llm.concurrency, progress), noisy, config
+        await asking.ask_all("review", ask_review, noisy, config.llm.concurrency, work.progress), noisy, config
     )
     rows = zip(noisy, neighbours, contexts, reviews, strict=True)
     return Relabelled([*contexts, *reviews], [_proposal(*row, task) for row in rows], verdicts)

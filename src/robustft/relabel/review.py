@@ -10,7 +10,7 @@ from robustft.llm import asking
 from robustft.llm.client import LLM, Sampling
 from robustft.prompts import Prompt
 from robustft.records import JUDGES, Answer, Example, Message
-from robustft.tasks.task import Reading, Task
+from robustft.tasks.task import Reading, Task, given
 
 CONTEXT = Prompt(
     "context",
@@ -49,8 +49,7 @@ class Reviewer:
     async def context(self, example: Example, neighbours: Sequence[Example], llm: LLM) -> Answer:
         """Answer the question with the neighbours' questions and responses as examples. Raises ModelError."""
         shown = "".join(
-            f"{self.task.render(near)[-1]['content']}\nAnswer: {self.task.label(near.response or '', near.options)}\n\n"
-            for near in neighbours
+            f"{self.task.render(near)[-1]['content']}\nAnswer: {given(near, self.task)}\n\n" for near in neighbours
         )
         return await self._ask("context", self.context_prompt, example, llm, examples=shown)
 
@@ -85,7 +84,7 @@ class ScoredReviewer:
         """Answer with the neighbours' questions and option texts as earlier turns. Raises ModelError."""
         shown: list[Message] = []
         for near in reversed(neighbours):  # the nearest stands next to the question
-            text = self._text(self.task.label(near.response or "", near.options), near)
+            text = self._text(given(near, self.task), near)
             shown += [self.task.render(near, listed=False)[-1], Message(role="assistant", content=text)]
         *earlier, last = self.task.render(example, listed=False)
         return await self._score("context", [*earlier, *shown, last], example, llm)

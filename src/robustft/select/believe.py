@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 
 from robustft.config import Config
 from robustft.fusion.target import Choice, choose, keep_labels
-from robustft.fusion.verdicts import said_by_row
-from robustft.records import Answer, Belief, Decision, Example, Outcome, Verdict
-from robustft.tasks.task import Task
+from robustft.records import Answer, Belief, Decision, Example, Outcome, Verdict, said_by_row
+from robustft.tasks.task import Task, given
 
 
 def decide_by_belief(
@@ -56,7 +55,7 @@ class _Row:
 def _decision(row: _Row, choice: Choice, aside: bool, identified: bool, config: Config, task: Task) -> Decision:
     example, answer = row.example, int(choice.answer[row.place])
     value = row.belief.candidates[answer] if answer < len(row.belief.candidates) else None
-    label = None if example.response is None else task.label(example.response, example.options)
+    label = given(example, task)
     as_given = value is not None and label is not None and task.agree(value, label)
     final = example.response
     if value is not None and not as_given:
@@ -94,7 +93,7 @@ def _arrays(
     label = np.full(len(beliefs), -1)
     for i, (example, belief) in enumerate(zip(examples, beliefs, strict=True)):
         probs[i, : len(belief.probs)] = belief.probs
-        given = None if example.response is None else task.label(example.response, example.options)
-        if given is not None:
-            label[i] = next(k for k, value in enumerate(belief.candidates) if task.agree(given, value))
+        value = given(example, task)
+        if value is not None:
+            label[i] = next(k for k, candidate in enumerate(belief.candidates) if task.agree(value, candidate))
     return probs, label

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from robustft.config import Config
-from robustft.records import JUDGES, Answer, Decision, Example, Outcome, Relabel, Verdict
+from robustft.records import JUDGES, Answer, Decision, Example, Outcome, Relabel, Verdict, said_by_row
 from robustft.select.entropy import below_median, lowest_share
-from robustft.tasks.task import Task
+from robustft.tasks.task import Task, given
 
 
 def decide(
@@ -29,10 +28,10 @@ def decide(
     """
     proposals = {proposal.id: proposal for proposal in relabels}
     selected = _selected(relabels, config)
-    votes = _votes(answers)
+    said = said_by_row(answers)
     failed = {answer.id: answer.text for answer in answers if answer.finish == "error"}
     return [
-        _decision(example, verdict, proposals.get(example.id), selected, votes[example.id], failed, task)
+        _decision(example, verdict, proposals.get(example.id), selected, said[example.id], failed, task)
         for example, verdict in zip(examples, verdicts, strict=True)
     ]
 
@@ -52,12 +51,12 @@ def _decision(
     verdict: Verdict,
     proposal: Relabel | None,
     selected: frozenset[str],
-    votes: Mapping[str, str | None],
+    said: Sequence[Answer],
     failed: Mapping[str, str],
     task: Task,
 ) -> Decision:
-    given = example.response
-    final = given
+    final = example.response
+    votes = {answer.expert: answer.value for answer in said}
     outcome: Outcome
     if example.id in failed:
         outcome, reason = "review", f"a call failed, run again to ask it once more: {failed[example.id]}"
@@ -72,7 +71,7 @@ def _decision(
     return Decision(
         id=example.id,
         decision=outcome,
-        response_given=given,
+        response_given=example.response,
         response_final=final,
         confidence=_support(example, final, votes, task),
         reason=reason,
@@ -89,9 +88,8 @@ def _of_proposal(proposal: Relabel, as_given: bool, *, sure: bool) -> tuple[Outc
 
 
 def _same(task: Task, example: Example, response: str) -> bool:
-    given = None if example.response is None else task.label(example.response, example.options)
-    value = task.label(response, example.options)
-    return given is not None and value is not None and task.agree(given, value)
+    label, value = given(example, task), task.label(response, example.options)
+    return label is not None and value is not None and task.agree(label, value)
 
 
 def _support(example: Example, final: str | None, votes: Mapping[str, str | None], task: Task) -> float:
@@ -102,14 +100,6 @@ def _support(example: Example, final: str | None, votes: Mapping[str, str | None
     value = None if final is None else task.label(final, example.options)
     if value is None:
         return 0.0
-    given = None if example.response is None else task.label(example.response, example.options)
-    opinions = [given, *(vote for expert, vote in votes.items() if expert not in JUDGES)]
+    opinions = [given(example, task), *(vote for expert, vote in votes.items() if expert not in JUDGES)]
     cast = [opinion for opinion in opinions if opinion is not None]
     return sum(task.agree(vote, value) for vote in cast) / len(cast) if cast else 0.0
-
-
-def _votes(answers: Sequence[Answer]) -> Mapping[str, dict[str, str | None]]:
-    votes: defaultdict[str, dict[str, str | None]] = defaultdict(dict)
-    for answer in answers:
-        votes[answer.id][answer.expert] = answer.value
-    return votes

@@ -66,3 +66,8 @@ class Task(Protocol):
     def write(self, value: str, like: str | None, options: Sequence[str] = ()) -> str:
         """Return the value in the form in which the response `like` is given (letter, index or option text)."""
         ...
+
+
+def given(example: Example, task: Task) -> str | None:
+    """Return the value of the row's given response; None where there is none, or none that can be read."""
+    return None if example.response is None else task.label(example.response, example.options)

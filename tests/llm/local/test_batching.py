@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from robustft.errors import ModelError
-from robustft.llm.local.batching import Batcher, Request, cut
+from robustft.llm.local.batching import Batcher, cut
 
 Wanted = Callable[[int], bool]
 
@@ -25,14 +25,11 @@ async def worker() -> AsyncIterator[Executor]:
 
 @given(st.lists(st.integers(1, 100), max_size=40), st.integers(1, 200))
 def test_batches_keep_the_budget_and_lose_nothing(lengths: list[int], budget: int) -> None:
-    loop = asyncio.new_event_loop()
-    requests = [Request(place, length, loop.create_future()) for place, length in enumerate(lengths)]
-    loop.close()
-    batches = cut(requests, budget)
-    assert sorted(request.job for batch in batches for request in batch) == list(range(len(lengths)))
-    tokens = [request.tokens for batch in batches for request in batch]
+    batches = cut(range(len(lengths)), lengths.__getitem__, budget)
+    assert sorted(place for batch in batches for place in batch) == list(range(len(lengths)))
+    tokens = [lengths[place] for batch in batches for place in batch]
     assert tokens == sorted(tokens)
-    assert all(len(batch) * batch[-1].tokens <= budget or len(batch) == 1 for batch in batches)
+    assert all(len(batch) * lengths[batch[-1]] <= budget or len(batch) == 1 for batch in batches)
 
 
 async def test_each_caller_gets_its_own_result_and_all_share_a_batch(worker: Executor) -> None:

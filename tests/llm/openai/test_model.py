@@ -15,6 +15,7 @@ from robustft.errors import ModelError
 from robustft.llm.client import Completion, Sampling, Usage
 from robustft.llm.openai.model import OpenAIEmbedder, OpenAILLM
 from robustft.llm.openai.pauses import Backoff
+from robustft.llm.split import SplitScores
 from robustft.records import Message
 
 QUICK = Backoff(first=0.001, longest=0.004)
@@ -149,7 +150,7 @@ CANDIDATES = ["Paris", " 漢字 🙂", "a"]
 async def test_scores_are_the_sums_over_the_candidates_tokens(pieces: Any) -> None:
     async with ChatServer(pieces=pieces) as chat:
         llm = open_llm(chat)
-        scores = await llm.score(MESSAGES, CANDIDATES)
+        scores = await SplitScores(llm).score(MESSAGES, CANDIDATES)
         await llm.aclose()
         body = chat.seen[0].body
     assert body["messages"][:-1] == MESSAGES
@@ -161,10 +162,20 @@ async def test_scores_are_the_sums_over_the_candidates_tokens(pieces: Any) -> No
     )
 
 
+@pytest.mark.parametrize("candidates", [[], ["a", "b"]])
+async def test_a_request_scores_one_candidate(candidates: list[str]) -> None:
+    async with ChatServer() as chat:
+        llm = open_llm(chat)
+        with pytest.raises(ValueError, match=f"one candidate a request, not {len(candidates)}"):
+            await llm.score(MESSAGES, candidates)
+        await llm.aclose()
+        assert chat.calls == 0
+
+
 async def test_candidates_go_out_at_once_within_the_limit() -> None:
     async with ChatServer(delay=0.02) as chat:
         llm = open_llm(chat, concurrency=3)
-        await llm.score(MESSAGES, ["a", "b", "c", "d", "e"])
+        await SplitScores(llm).score(MESSAGES, ["a", "b", "c", "d", "e"])
         await llm.aclose()
         assert (chat.calls, chat.most_flying) == (5, 3)
 
@@ -174,7 +185,7 @@ async def test_a_server_that_cannot_score_says_what_to_do(changes: Any) -> None:
     async with ChatServer(**changes) as chat:
         llm = open_llm(chat)
         with pytest.raises(ModelError, match="leave 'likelihood' out of experts") as caught:
-            await llm.score(MESSAGES, CANDIDATES)
+            await SplitScores(llm).score(MESSAGES, CANDIDATES)
         await llm.aclose()
     assert caught.value.fatal
 
@@ -183,10 +194,10 @@ async def test_one_failed_candidate_fails_the_score() -> None:
     async with ChatServer(faults=[None, server.status(400, message="too long")]) as chat:
         llm = open_llm(chat, concurrency=1)
         with pytest.raises(ModelError, match="too long") as caught:
-            await llm.score(MESSAGES, CANDIDATES)
+            await SplitScores(llm).score(MESSAGES, CANDIDATES)
         assert not caught.value.fatal
         with pytest.raises(ModelError, match="empty candidate"):
-            await llm.score(MESSAGES, ["a", ""])
+            await SplitScores(llm).score(MESSAGES, ["a", ""])
         await llm.aclose()
 
 

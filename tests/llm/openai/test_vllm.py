@@ -15,6 +15,7 @@ from robustft.config import LLMConfig
 from robustft.errors import ModelError
 from robustft.llm.client import Sampling
 from robustft.llm.openai.model import OpenAILLM
+from robustft.llm.split import SplitScores
 from robustft.records import Message
 
 URL = os.environ.get("ROBUSTFT_TEST_VLLM")
@@ -56,7 +57,7 @@ async def test_scores_are_those_of_transformers(llm: OpenAILLM) -> None:
     model = transformers.AutoModelForCausalLM.from_pretrained(FOLDER, dtype=torch.bfloat16)
     header = tokenizer.apply_chat_template(MESSAGES, add_generation_prompt=True, tokenize=False)
     first = len(tokenizer(header, add_special_tokens=False)["input_ids"])
-    scores = await llm.score(MESSAGES, CANDIDATES)
+    scores = await SplitScores(llm).score(MESSAGES, CANDIDATES)
     for candidate, logprob, length in zip(CANDIDATES, scores.logprobs, scores.tokens, strict=True):
         ids = torch.tensor([tokenizer(header + candidate, add_special_tokens=False)["input_ids"]])
         with torch.inference_mode():
@@ -75,7 +76,7 @@ async def test_64_in_flight(llm: OpenAILLM) -> None:
 
 async def test_a_prompt_that_is_too_long_fails_alone(llm: OpenAILLM) -> None:
     long = [Message(role="user", content="hello " * 5000)]
-    for call in (llm.complete(long, Sampling(max_tokens=2)), llm.score(long, ["A", "B"])):
+    for call in (llm.complete(long, Sampling(max_tokens=2)), SplitScores(llm).score(long, ["A", "B"])):
         with pytest.raises(ModelError, match="maximum context length") as caught:
             await call
         assert not caught.value.fatal

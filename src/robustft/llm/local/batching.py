@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -12,6 +12,7 @@ from robustft.errors import ModelError
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
+Item = TypeVar("Item")
 
 _LINGER = 0.003
 """Seconds without a new request after which a batch is full enough: callers that just got answers ask again at once."""
@@ -67,7 +68,7 @@ class Batcher(Generic[Job, Result]):
             await self._settle()
             gathered, self._waiting = self._waiting, []
             self._running = [request for request in gathered if not request.future.done()]
-            for batch in cut(self._running, self._batch_tokens):
+            for batch in cut(self._running, lambda request: request.tokens, self._batch_tokens):
                 await self._run_batch(batch)
             self._running = []
 
@@ -98,14 +99,14 @@ class Batcher(Generic[Job, Result]):
                 request.future.set_result(result)
 
 
-def cut(requests: Sequence[Request[Job, Result]], batch_tokens: int) -> list[list[Request[Job, Result]]]:
-    """Sort requests by length and cut them so that rows x longest row stays within `batch_tokens`."""
-    batches: list[list[Request[Job, Result]]] = []
-    for request in sorted(requests, key=lambda request: request.tokens):
-        if batches and (len(batches[-1]) + 1) * request.tokens <= batch_tokens:
-            batches[-1].append(request)
+def cut(items: Iterable[Item], length: Callable[[Item], int], batch_tokens: int) -> list[list[Item]]:
+    """Sort items by their length in tokens and cut them so that items x longest one stays within `batch_tokens`."""
+    batches: list[list[Item]] = []
+    for item in sorted(items, key=length):
+        if batches and (len(batches[-1]) + 1) * length(item) <= batch_tokens:
+            batches[-1].append(item)
         else:
-            batches.append([request])
+            batches.append([item])
     return batches
 
 

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from robustft.llm.local.batching import cut
 from robustft.llm.local.weights import Weights
 
 DEPTH = 2 / 3
@@ -36,16 +37,9 @@ class HiddenStates:
         limit = getattr(model.config.get_text_config(decoder=True), "max_position_embeddings", 1 << 30)
         # an empty text has no token of its own
         tokens = [tokenizer(text or " ", add_special_tokens=False)["input_ids"][:limit] for text in texts]
-        order = sorted(range(len(tokens)), key=lambda i: len(tokens[i]))
         rows = np.zeros((len(texts), model.config.get_text_config(decoder=True).hidden_size), dtype=np.float32)
-        start = 0
-        while start < len(order):
-            end = start + 1
-            while end < len(order) and (end - start + 1) * len(tokens[order[end]]) <= _BATCH_TOKENS:
-                end += 1
-            batch = order[start:end]
-            rows[batch] = self._states([tokens[i] for i in batch])
-            start = end
+        for batch in cut(range(len(tokens)), lambda row: len(tokens[row]), _BATCH_TOKENS):
+            rows[batch] = self._states([tokens[row] for row in batch])
         if not len(rows):
             return rows
         rows -= rows.mean(axis=0)

@@ -66,26 +66,17 @@ class OpenAILLM:
         return await self._chat(body, read_completion)
 
     async def score(self, messages: Sequence[Message], candidates: Sequence[str], tag: Tag | None = None) -> Scores:
-        """Return log p of each candidate as the assistant's turn: one request each, all at once.
+        """Return log p of one candidate as the assistant's turn; `llm.split.SplitScores` asks for several so.
 
         Counts the candidate's own tokens, not the end of the turn. Raises ModelError, a fatal one where the server
-        gives no prompt_logprobs.
+        gives no prompt_logprobs; ValueError for more than one candidate, or none.
         """
-        if not all(candidates):
+        if len(candidates) != 1:
+            raise ValueError(f"an endpoint scores one candidate a request, not {len(candidates)}: ask by SplitScores")
+        if not candidates[0]:
             raise ModelError("an empty candidate has no tokens to score")
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(self._candidate(messages, candidate)) for candidate in candidates]
-        except ExceptionGroup as failed:
-            raise failed.exceptions[0] from None
-        scored = [task.result() for task in tasks]
-        return Scores(
-            logprobs=tuple(math.fsum(token.logprob for token in tokens) for tokens, _ in scored),
-            tokens=tuple(len(tokens) for tokens, _ in scored),
-            usage=Usage(
-                sum(usage.prompt_tokens for _, usage in scored), sum(usage.completion_tokens for _, usage in scored)
-            ),
-        )
+        tokens, usage = await self._candidate(messages, candidates[0])
+        return Scores((math.fsum(token.logprob for token in tokens),), (len(tokens),), usage)
 
     async def aclose(self) -> None:
         """Close the connections."""

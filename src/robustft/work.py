@@ -1,0 +1,29 @@
+"""What a stage that asks models is given to work on: the rows, what a person knows of them, and whom it may ask."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from robustft.config import Config
+from robustft.engine.local import Progress
+from robustft.llm.client import LLM
+from robustft.llm.embedder import Embedder
+from robustft.records import Example
+from robustft.tasks.task import Task
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Work:
+    """The rows and the models, which are opened when they are first asked for.
+
+    `reviewed`: the true value of the rows that a person has looked at, by id.
+    """
+
+    examples: Sequence[Example]
+    config: Config
+    task: Task
+    open_llm: Callable[[], Awaitable[LLM]]
+    open_embedder: Callable[[], Awaitable[Embedder]]
+    progress: Progress
+    reviewed: Mapping[str, str] = field(default_factory=dict)
