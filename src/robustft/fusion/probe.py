@@ -139,14 +139,16 @@ def logistic_regression(
     `start`: where the search begins, such as the coefficients for nearly the same rows.
     """
     d, k = features.shape[1], targets.shape[1]
-    features = features.astype(np.float64)
+    # the products are most of the work, and need no more digits than the embeddings have
+    features = features.astype(np.float32)
 
     def loss(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         weights, intercept = flat[: d * k].reshape(d, k), flat[d * k :]
-        logp = log_softmax(features @ weights + intercept, axis=1)
+        logp = log_softmax((features @ weights.astype(np.float32)).astype(np.float64) + intercept, axis=1)
         slope = np.exp(logp) * targets.sum(axis=1, keepdims=True) - targets
         value = -float(np.vdot(targets, logp)) + 0.5 * ridge * float(np.vdot(weights, weights))
-        return value, np.concatenate([(features.T @ slope + ridge * weights).ravel(), slope.sum(axis=0)])
+        gradient = features.T @ slope.astype(np.float32)
+        return value, np.concatenate([(gradient + ridge * weights).ravel(), slope.sum(axis=0)])
 
     first = np.zeros(d * k + k) if start is None else np.concatenate([start[0].ravel(), start[1]])
     found = minimize(loss, first, jac=True, method="L-BFGS-B", options={"maxiter": 200, "ftol": _TOLERANCE})
