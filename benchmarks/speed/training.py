@@ -108,7 +108,7 @@ def as_it_comes(**changes: Any) -> Arm:
             **changes,
         )
         lora = LoraConfig(
-            r=settings.rank, lora_alpha=settings.alpha, target_modules=settings.target, task_type="CAUSAL_LM"
+            r=settings.rank, lora_alpha=settings.alpha, target_modules="all-linear", task_type="CAUSAL_LM"
         )
         return SFTTrainer(
             loaded.model,

@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,34 +55,45 @@ class Job:
 
 
 async def denoise(
-    config: Config, out: Path, limit: int | None = None, progress: Progress | None = None
+    config: Config,
+    out: Path,
+    limit: int | None = None,
+    progress: Progress | None = None,
+    skip: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Read, detect, relabel, select, export and report into the run directory `out`. Returns what metrics.json holds.
+    """Read, detect, relabel, select, export, train and report into the run directory `out`.
 
-    Running it again resumes: finished stages are skipped, finished calls come from the ledger. `limit` takes the
-    first rows only. Raises RobustFTError.
+    Running it again resumes: finished stages are skipped, from the first on that isn't all are done; finished calls
+    come from the ledger. `limit` takes the first rows only; the stages in `skip` are left out. Returns what
+    metrics.json holds. Raises RobustFTError.
     """
     task = make_task(config.task)
     # what is wrong with an expert or a prompt is said before any work is done
     make_panel(config, task)
     make_reviewer(config, task)
-    if config.train is not None:
+    if config.train is not None and "train" not in skip:
         settled(config)
     run = RunDir.create(out, config)
-    key, whole = (
-        fingerprint(__version__, config.model_dump(mode="json"), limit, stamp(config.data, config.posterior.reviewed)),
-        True,
-    )
+    keys, whole, anew = _keys(config, limit), True, False
     async with Models(config, task, lambda: run.load(Example)) as models:
         job = Job(config, task, run, models, progress or Silent(), limit)
         for name, stage in STAGES.items():
-            if not run.finished(name, key):
+            anew = anew or not run.finished(name, keys[name])
+            if anew and name not in skip:
                 start, before = time.monotonic(), models.calls.as_dict()
                 # a stage in which a call failed is not finished, nor is what builds on it: the next run tries again
                 whole = await stage(job) and whole
                 calls = {what: count - before[what] for what, count in models.calls.as_dict().items()}
-                run.finish(name, key if whole else None, wall_s=time.monotonic() - start, calls=calls)
+                run.finish(name, keys[name] if whole else None, wall_s=time.monotonic() - start, calls=calls)
     return run.read_json("metrics.json")
+
+
+def _keys(config: Config, limit: int | None) -> dict[str, str]:
+    """Return a digest of what each stage's result depends on."""
+    inputs = (__version__, limit, stamp(config.data, config.posterior.reviewed))
+    cleaning = fingerprint(*inputs, config.model_dump(mode="json", exclude={"train"}))
+    everything = fingerprint(*inputs, config.model_dump(mode="json"))
+    return {name: everything if name in AFTER_CLEANING else cleaning for name in STAGES}
 
 
 async def _read(job: Job) -> bool:
@@ -208,3 +219,5 @@ STAGES = {
     "train": _train,
     "report": _report,
 }
+AFTER_CLEANING = frozenset({"export", "train", "report"})
+"""Stages whose result depends on how the rows are trained on; export writes the trainers' recipes."""

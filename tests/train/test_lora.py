@@ -25,6 +25,7 @@ from robustft.outputs import train_adapter
 from robustft.pipeline import denoise
 from robustft.run import RunDir
 from robustft.tasks import make_task
+from robustft.train import lora as module
 from robustft.train.lora import read_training, train
 from support import MakeConfig, write_moods
 from train.tiny import moods, save_tiny
@@ -59,7 +60,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def wanted(model: Path, **settings: Any) -> TrainConfig:
-    return TrainConfig(**({"model": str(model), "seed": 0, "lr": 1e-2, "dtype": "float32"} | settings))
+    return TrainConfig.model_validate({"model": str(model), "seed": 0, "lr": 1e-2, "dtype": "float32"} | settings)
 
 
 def weights(folder: Path) -> dict[str, torch.Tensor]:
@@ -141,10 +142,14 @@ def test_confidences_weight_the_rows(model: Path, tmp_path: Path) -> None:
 
 
 def test_mistakes_are_said_before_a_step(model: Path, tmp_path: Path) -> None:
+    empty = tmp_path / "nothing"
+    empty.mkdir()
     with pytest.raises(ConfigError, match=r"train\.target: .* has no such layers: \('nowhere',\)"):
         train(moods(4), wanted(model, target=("nowhere",)), tmp_path)
-    with pytest.raises(ConfigError, match=r"train\.model: can't load 'no/such'"):
-        train(moods(4), wanted(Path("no/such")), tmp_path)
+    with pytest.raises(ConfigError, match=r"train\.model: can't load '.*/nothing'"):
+        train(moods(4), wanted(empty), tmp_path)
+    with pytest.raises(ConfigError, match=r"train\.weight: these rows have no confidence"):
+        train(moods(4), wanted(model, weight="confidence"), tmp_path)
     with pytest.raises(DataError, match="nothing to train on"):
         train([], wanted(model), tmp_path)
 
@@ -178,12 +183,12 @@ def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(model: Path, t
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert start("robustft", "run", config, "-o", whole).wait() == 0
     steps = []
-    for beyond in (30, 75):  # not in the first epoch
+    for beyond, sign, code in ((30, signal.SIGINT, 1), (75, signal.SIGKILL, -signal.SIGKILL)):  # not in the first epoch
         process = start("robustft", "run", config, "-o", killed)
         while process.poll() is None and not any(_step(path) >= beyond for path in killed.glob("checkpoints/*/*")):
             time.sleep(0.005)
-        process.send_signal(signal.SIGKILL)
-        assert process.wait() == -signal.SIGKILL
+        process.send_signal(sign)
+        assert process.wait() == code
         steps.append(max(_step(path) for path in killed.glob("checkpoints/*/*")))
     process = start("robustft", "run", config, "-o", killed)
     _, said = process.communicate()
@@ -198,6 +203,21 @@ def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(model: Path, t
     assert curves[0][-1]["tokens"] == curves[1][-1]["tokens"]
     assert [p["loss"] for p in curves[0]] == pytest.approx([p["loss"] for p in curves[1]], rel=1e-4)
     assert not (killed / "checkpoints").exists()
+
+
+def test_a_run_that_is_killed_before_its_adapter_is_in_place_takes_no_step_again(
+    model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = wanted(model, max_steps=4, checkpoint=2)
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_install", lambda made, adapter: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train(moods(20), settings, tmp_path)
+    assert not (tmp_path / "adapter").exists()
+    told = Told()
+    found = train(moods(20), settings, tmp_path, told)
+    assert (told.total, found["steps"], len(found["curve"])) == (0, 4, 4)
+    assert weights(tmp_path)
 
 
 def _step(path: Path) -> int:
@@ -222,6 +242,32 @@ def test_without_a_train_section_nothing_is_trained(make: MakeConfig, tmp_path: 
     assert metrics["training"] is None
     assert not (tmp_path / "run" / "training.json").exists()
     assert "polyline" not in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_denoise_leaves_training_to_its_own_command(model: Path, tmp_path: Path) -> None:
+    config, run = run_config(tmp_path, model, max_steps=2), tmp_path / "run"
+    assert start("robustft", "denoise", config, "-o", run).wait() == 0
+    assert not (run / "adapter").exists()
+    assert start("robustft", "train", run).wait() == 0
+    found = read_training(run)
+    assert found["steps"] == 2  # of the config's own train section
+    stages = RunDir(run).read_json("stages.json")
+    assert start("robustft", "run", config, "-o", run).wait() == 0
+    assert read_training(run) == found
+    assert RunDir(run).read_json("metrics.json")["training"]["steps"] == 2
+    after = RunDir(run).read_json("stages.json")
+    assert all(after[name] == stages[name] for name in ("read", "detect", "relabel", "select", "export"))
+
+
+def test_other_settings_train_again_and_clean_nothing_again(make: MakeConfig, model: Path, tmp_path: Path) -> None:
+    run, settings = tmp_path / "run", {"model": str(model), "dtype": "float32", "max_steps": 2}
+    file = write_moods(tmp_path / "d.csv", n=30)
+    asyncio.run(denoise(make(file, train=settings), run))
+    before = RunDir(run).read_json("stages.json")
+    asyncio.run(denoise(make(file, train=settings | {"max_steps": 3}), run))
+    after = RunDir(run).read_json("stages.json")
+    assert {name for name in after if after[name] != before[name]} == {"export", "train", "report"}
+    assert RunDir(run).read_json("metrics.json")["training"]["steps"] == 3
 
 
 def test_the_command_trains_a_finished_run(make: MakeConfig, model: Path, tmp_path: Path) -> None:

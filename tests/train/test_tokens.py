@@ -105,7 +105,7 @@ def test_a_row_that_the_template_refuses_is_named(folder: Path) -> None:
         tokenise([TALK], strict, 1024)
 
 
-def exported(folder: Path, *rows: TrainRow) -> dict[str, Path]:
+def exported(folder: Path, *rows: TrainRow) -> dict[Format, Path]:
     """Return {format: file} of the rows' export."""
     recipe = Recipe("org/model", TrainConfig())
     write_exports(folder, rows, ExportConfig(formats=FORMATS), "train", recipe)
