@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -33,6 +33,14 @@ def load_config(path: Path, overrides: Sequence[str] = (), presets: Mapping[str,
         )
     _read_prompt_files(tree)
     return make_config(tree, path)
+
+
+def overridden(config: Config, overrides: Sequence[str]) -> Config:
+    """Return the config with `a.b=value` overrides over it. Raises ConfigError."""
+    tree = config.model_dump(mode="json")
+    for override in overrides:
+        _apply(tree, override)
+    return make_config(tree, "--set")
 
 
 def make_config(tree: Mapping[str, Any], source: object = "config") -> Config:
@@ -100,7 +108,7 @@ def _apply(tree: Tree, override: str) -> None:
         value = yaml.safe_load(text) if text else None
     except yaml.YAMLError:
         value = text
-    if isinstance(value, dict) and ":" not in text:  # '{answer}' is a slot, not a mapping
+    if isinstance(value, dict) and value and ":" not in text:  # '{answer}' is a slot, not a mapping
         value = text
     *parents, last = key.split(".")
     node = tree
@@ -141,8 +149,10 @@ def _explain(error: ValidationError) -> str:
 def _suggest(loc: tuple[int | str, ...]) -> str:
     section: Any = Config
     for part in loc[:-1]:
-        section = section.model_fields[part].annotation
-        if not (isinstance(section, type) and issubclass(section, BaseModel)):
+        annotation = section.model_fields[part].annotation
+        kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
+        section = next((kind for kind in kinds if issubclass(kind, BaseModel)), None)
+        if section is None:
             return ""
     close = difflib.get_close_matches(str(loc[-1]), section.model_fields, n=1)
     return f"; did you mean '{close[0]}'?" if close else f"; known here: {', '.join(section.model_fields)}"

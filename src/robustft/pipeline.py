@@ -6,7 +6,11 @@ stage asks for them.
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +23,14 @@ from robustft.data.readers import read, read_reviewed, stamp
 from robustft.detect.detect import detect, make_panel
 from robustft.engine.local import Progress, Silent
 from robustft.llm.models import Models
-from robustft.outputs import save_belief, training_rows, write_metrics, write_report, write_training_files
+from robustft.outputs import (
+    save_belief,
+    train_adapter,
+    training_rows,
+    write_metrics,
+    write_report,
+    write_training_files,
+)
 from robustft.records import OF_RELABEL, Answer, Belief, Decision, Example, Relabel, Verdict
 from robustft.relabel.relabel import relabel
 from robustft.relabel.review import make_reviewer
@@ -28,6 +39,7 @@ from robustft.select.believe import decide_by_belief
 from robustft.select.decide import decide
 from robustft.tasks import make_task
 from robustft.tasks.task import Task
+from robustft.train.settings import settled
 from robustft.work import Work
 
 
@@ -44,31 +56,46 @@ class Job:
 
 
 async def denoise(
-    config: Config, out: Path, limit: int | None = None, progress: Progress | None = None
+    config: Config,
+    out: Path,
+    limit: int | None = None,
+    progress: Progress | None = None,
+    skip: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Read, detect, relabel, select, export and report into the run directory `out`. Returns what metrics.json holds.
+    """Read, detect, relabel, select, export, train and report into the run directory `out`.
 
-    Running it again resumes: finished stages are skipped, finished calls come from the ledger. `limit` takes the
-    first rows only. Raises RobustFTError.
+    Running it again resumes: finished stages are skipped, from the first on that isn't all are done; finished calls
+    come from the ledger. `limit` takes the first rows only; the stages in `skip` are left out. Returns what
+    metrics.json holds. Raises RobustFTError.
     """
     task = make_task(config.task)
     # what is wrong with an expert or a prompt is said before any work is done
     make_panel(config, task)
     make_reviewer(config, task)
+    if config.train is not None and "train" not in skip:
+        settled(config)
     run = RunDir.create(out, config)
-    inputs = stamp(config.data, config.posterior.reviewed)
-    key = fingerprint(__version__, config.model_dump(mode="json"), limit, inputs)
-    whole = True
+    keys = _keys(config, limit)
+    whole, anew = True, False
     async with Models(config, task, lambda: run.load(Example)) as models:
         job = Job(config, task, run, models, progress or Silent(), limit)
         for name, stage in STAGES.items():
-            if not run.finished(name, key):
+            anew = anew or not run.finished(name, keys[name])
+            if anew and name not in skip:
                 start, before = time.monotonic(), models.calls.as_dict()
                 # a stage in which a call failed is not finished, nor is what builds on it: the next run tries again
                 whole = await stage(job) and whole
                 calls = {what: count - before[what] for what, count in models.calls.as_dict().items()}
-                run.finish(name, key if whole else None, wall_s=time.monotonic() - start, calls=calls)
+                run.finish(name, keys[name] if whole else None, wall_s=time.monotonic() - start, calls=calls)
     return run.read_json("metrics.json")
+
+
+def _keys(config: Config, limit: int | None) -> dict[str, str]:
+    """Return a digest of what each stage's result depends on."""
+    inputs = (__version__, limit, stamp(config.data, config.posterior.reviewed))
+    cleaning = fingerprint(*inputs, config.model_dump(mode="json", exclude={"train"}))
+    everything = fingerprint(*inputs, config.model_dump(mode="json"))
+    return {name: everything if name in AFTER_CLEANING else cleaning for name in STAGES}
 
 
 async def _read(job: Job) -> bool:
@@ -135,10 +162,31 @@ async def _export(job: Job) -> bool:
     return _whole_at_once(job, len(rows))
 
 
+async def _train(job: Job) -> bool:
+    if job.config.train is not None:
+        await job.models.release()  # its memory is needed
+        with _interruptible():
+            train_adapter(job.run, job.task, job.config, job.progress)
+    return True
+
+
 async def _report(job: Job) -> bool:
     write_metrics(job.run, job.task, job.config)
     write_report(job.run, job.config)
     return True
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C end work that doesn't await; asyncio alone would wait for its end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _whole_at_once(job: Job, rows: int) -> bool:
@@ -160,5 +208,8 @@ STAGES = {
     "relabel": _relabel,
     "select": _select,
     "export": _export,
+    "train": _train,
     "report": _report,
 }
+AFTER_CLEANING = frozenset({"export", "train", "report"})
+"""Stages whose result depends on how the rows are trained on; export writes the trainers' recipes."""

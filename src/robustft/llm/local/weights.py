@@ -66,6 +66,13 @@ def load(config: LLMConfig) -> Weights:
     return Weights(model, tokenizer, _fingerprint(source, model), str(dtype).removeprefix("torch."))
 
 
+def end_tokens(weights: Weights) -> frozenset[int]:
+    """Return the tokens that end a turn, as the generation config and the tokenizer name them."""
+    named = weights.model.generation_config.eos_token_id
+    listed = named if isinstance(named, list) else [named]
+    return frozenset(token for token in (*listed, weights.tokenizer.eos_token_id) if token is not None)
+
+
 def find(name: str) -> str:
     """Return the folder, or the hub id, that transformers can load for `llm.model`."""
     if name == "smollm2":
@@ -76,6 +83,16 @@ def find(name: str) -> str:
             raise ConfigError(f"llm.model: no file {path}")
         return str(converted(path))
     return str(path) if path.is_dir() else name
+
+
+def located(name: str) -> str:
+    """Return what `find` returns where nothing must be converted for it, else the name."""
+    try:
+        gguf = packaged_smollm2() if name == "smollm2" else Path(name).expanduser()
+        converts = gguf.suffix.casefold() == ".gguf" and not _place(gguf).is_dir()
+    except (ConfigError, OSError):
+        return name
+    return name if converts else find(name)
 
 
 def packaged_smollm2() -> Path:
@@ -95,7 +112,7 @@ def converted(gguf: Path) -> Path:
     It is made on the first call (transformers needs half a minute for what then loads in a second) and moved into
     place whole, so a killed conversion leaves nothing that looks finished.
     """
-    folder = Path(user_cache_dir("robustft")) / "models" / f"{gguf.stem}-{_digest([gguf])}"
+    folder = _place(gguf)
     if folder.is_dir():
         return folder
     log.info("converting %s, once", gguf)
@@ -113,6 +130,10 @@ def converted(gguf: Path) -> Path:
             if not folder.is_dir():
                 raise
     return folder
+
+
+def _place(gguf: Path) -> Path:
+    return Path(user_cache_dir("robustft")) / "models" / f"{gguf.stem}-{_digest([gguf])}"
 
 
 def _convert(gguf: Path, folder: Path) -> None:
