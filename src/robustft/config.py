@@ -209,6 +209,45 @@ class ExportConfig(Section):
     """Also write preference pairs: the new response over the given one, for relabelled rows."""
 
 
+class TrainConfig(Section):
+    """A LoRA adapter, trained on the exported rows; docs/training.md explains it."""
+
+    model: str | None = None
+    """What is trained: a hub id, a folder, a .gguf file, or smollm2. Unset: llm.model, where llm.backend is local."""
+    epochs: Annotated[float, Field(gt=0.0)] = 2
+    """Times that every row is seen."""
+    rank: Positive = 16
+    """Rank of the adapter's matrices."""
+    alpha: Positive = 32
+    """Scale of the adapter: its output is multiplied by alpha / rank."""
+    target: str | tuple[str, ...] = "all-linear"
+    """The layers that get an adapter: a list of names, or all-linear, every linear layer but the output's."""
+    lr: Annotated[float, Field(gt=0.0)] = 1e-4
+    """Highest learning rate."""
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    """How the learning rate falls after the warm-up; constant: not at all."""
+    warmup: Annotated[float, Field(ge=0.0, lt=1.0)] = 0.1
+    """Share of the steps in which the learning rate rises."""
+    batch_size: Positive = 8
+    """Rows of a forward pass, on each device."""
+    accumulation: Positive = 1
+    """Forward passes of a step: with them the batch is that many times larger, at the same memory."""
+    max_length: Positive = 1024
+    """Longest row, in tokens; of a longer one the end is cut off."""
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Number format. auto: bfloat16 where the processor is fast at it, else float32."""
+    gradient_checkpointing: bool = False
+    """Less memory, for a third more time."""
+    weight: Literal["none", "confidence"] = "none"
+    """confidence: each row's loss is multiplied by its decision's confidence (method posterior)."""
+    seed: int | None = None
+    """Of the adapter's first weights and of the rows' order. Unset: the run's seed."""
+    checkpoint: Positive = 100
+    """Steps after which the state is saved; a run that was killed goes on from there."""
+    max_steps: Positive | None = None
+    """Steps at most, whatever the epochs."""
+
+
 class Config(Section):
     """Everything that a run needs."""
 
@@ -239,6 +278,8 @@ class Config(Section):
     """Prompts of your own."""
     export: ExportConfig = ExportConfig()
     """What is written for training; a list of formats is enough."""
+    train: TrainConfig | None = None
+    """Train a LoRA adapter on what is exported; {} trains with the defaults."""
     ledger: Path | None = None
     """SQLite file of every finished call. Unset: one in your cache folder."""
     seed: int = 0

@@ -35,6 +35,14 @@ def load_config(path: Path, overrides: Sequence[str] = (), presets: Mapping[str,
     return make_config(tree, path)
 
 
+def overridden(config: Config, overrides: Sequence[str]) -> Config:
+    """Return the config with `a.b=value` overrides over it. Raises ConfigError."""
+    tree = config.model_dump(mode="json")
+    for override in overrides:
+        _apply(tree, override)
+    return make_config(tree, "--set")
+
+
 def make_config(tree: Mapping[str, Any], source: object = "config") -> Config:
     """Validate a tree of plain values. Raises ConfigError that names the first wrong key and the way out."""
     try:

@@ -1,4 +1,4 @@
-"""What leaves a run directory: the training files, metrics.json and the report."""
+"""What leaves a run directory: the training files, the adapter, metrics.json and the report."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 from robustft import __version__
 from robustft.config import Config
 from robustft.data.exports import TrainRow, write_exports
+from robustft.engine.local import Progress
 from robustft.fusion.fuse import Fused, summary
 from robustft.fusion.verdicts import beliefs_of
 from robustft.records import Answer, Belief, Decision, Example, Message, Relabel, Verdict
@@ -16,6 +17,8 @@ from robustft.report.html import render
 from robustft.report.metrics import against_truth, count_decisions, count_readings, total_calls
 from robustft.run import RunDir
 from robustft.tasks.task import Task
+from robustft.train.lora import data_key, read_training, train
+from robustft.train.settings import settled
 
 
 def training_rows(run: RunDir, task: Task, config: Config) -> list[TrainRow]:
@@ -31,6 +34,13 @@ def training_rows(run: RunDir, task: Task, config: Config) -> list[TrainRow]:
 def write_training_files(run: RunDir, rows: Sequence[TrainRow], config: Config) -> list[Path]:
     """Export the rows in every format that the config names. Returns the files."""
     return write_exports(run.path / "export", rows, config.export, "train")
+
+
+def train_adapter(run: RunDir, task: Task, config: Config, progress: Progress | None = None) -> dict[str, Any]:
+    """Train on the rows that are exported; `train.lora.train` says what it writes. Returns what training.json holds."""
+    settings = settled(config)
+    confidences = {decision.id: decision.confidence for decision in run.load(Decision)}
+    return train(training_rows(run, task, config), settings, run.path, progress, confidences)
 
 
 def save_belief(run: RunDir, examples: Sequence[Example], fused: Fused, config: Config) -> None:
@@ -51,6 +61,7 @@ def write_metrics(run: RunDir, task: Task, config: Config) -> dict[str, Any]:
         "decisions": count_decisions(decisions),
         "calls": total_calls(run.read_json("stages.json")),
         "truth": against_truth(examples, verdicts, decisions, task),
+        "training": _training(run, task, config),
         "evaluation": None,
         "data": {"skipped": findings["skipped"], "conflicting_questions": len(findings["conflicts"])},
         "readings": count_readings(examples, run.load(Answer), task),
@@ -63,7 +74,9 @@ def write_metrics(run: RunDir, task: Task, config: Config) -> dict[str, Any]:
 
 def write_report(run: RunDir, config: Config) -> Path:
     """Write report.html. Returns its path."""
-    page = render(run.path.name, config, run.read_json("metrics.json"), run.load(Example), run.load(Decision))
+    metrics = run.read_json("metrics.json")
+    curve = read_training(run.path)["curve"] if metrics["training"] else []
+    page = render(run.path.name, config, metrics, run.load(Example), run.load(Decision), curve)
     return run.write("report.html", page.encode())
 
 
@@ -82,6 +95,22 @@ def explain(run: RunDir, row: str, task: Task) -> dict[str, Any] | None:
         "neighbours": near,
         "relabel": proposal,
         "decision": next(d for d in run.load(Decision) if d.id == row),
+    }
+
+
+def _training(run: RunDir, task: Task, config: Config) -> dict[str, Any] | None:
+    """Return what training came to; None where these very rows were not trained on."""
+    facts = read_training(run.path)
+    if "curve" not in facts or facts["data"] != data_key(training_rows(run, task, config)):
+        return None
+    return {
+        "model": facts["settings"]["model"],
+        **{name: facts["tokens"][name] for name in ("rows", "tokens", "trained")},
+        "rows_cut": facts["tokens"]["cut"]["rows"],
+        "steps": facts["steps"],
+        "loss": {"first": facts["curve"][0]["loss"], "last": facts["curve"][-1]["loss"]},
+        "seconds": facts["seconds"],
+        "tokens_per_second": facts["tokens_per_second"],
     }
 
 

@@ -6,7 +6,11 @@ stage asks for them.
 
 from __future__ import annotations
 
+import signal
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +23,14 @@ from robustft.data.readers import read, read_reviewed, stamp
 from robustft.detect.detect import detect, make_panel
 from robustft.engine.local import Progress, Silent
 from robustft.llm.models import Models
-from robustft.outputs import save_belief, training_rows, write_metrics, write_report, write_training_files
+from robustft.outputs import (
+    save_belief,
+    train_adapter,
+    training_rows,
+    write_metrics,
+    write_report,
+    write_training_files,
+)
 from robustft.records import OF_RELABEL, Answer, Belief, Decision, Example, Relabel, Verdict
 from robustft.relabel.relabel import relabel
 from robustft.relabel.review import make_reviewer
@@ -28,6 +39,7 @@ from robustft.select.believe import decide_by_belief
 from robustft.select.decide import decide
 from robustft.tasks import make_task
 from robustft.tasks.task import Task
+from robustft.train.settings import settled
 from robustft.work import Work
 
 
@@ -55,6 +67,8 @@ async def denoise(
     # what is wrong with an expert or a prompt is said before any work is done
     make_panel(config, task)
     make_reviewer(config, task)
+    if config.train is not None:
+        settled(config)
     run = RunDir.create(out, config)
     inputs = stamp(config.data, config.posterior.reviewed)
     key = fingerprint(__version__, config.model_dump(mode="json"), limit, inputs)
@@ -135,10 +149,31 @@ async def _export(job: Job) -> bool:
     return _whole_at_once(job, len(rows))
 
 
+async def _train(job: Job) -> bool:
+    if job.config.train is not None:
+        await job.models.release()  # its memory is needed
+        with _interruptible():
+            train_adapter(job.run, job.task, job.config, job.progress)
+    return True
+
+
 async def _report(job: Job) -> bool:
     write_metrics(job.run, job.task, job.config)
     write_report(job.run, job.config)
     return True
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Let Ctrl-C end work that doesn't await; asyncio alone would wait for its end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _whole_at_once(job: Job, rows: int) -> bool:
@@ -160,5 +195,6 @@ STAGES = {
     "relabel": _relabel,
     "select": _select,
     "export": _export,
+    "train": _train,
     "report": _report,
 }

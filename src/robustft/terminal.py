@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -72,7 +73,8 @@ class StageProgress:
         self._console.print(f"note: {escape(line)}", soft_wrap=True, highlight=False)
 
     def _rate(self) -> str:
-        return f"{self._done / max(time.monotonic() - self._started, 1e-9):.1f} rows/s"
+        rate = self._done / max(time.monotonic() - self._started, 1e-9)
+        return f"{rate:.1f} rows/s, {timedelta(seconds=round((self._total - self._done) / rate))} left"
 
     def _line(self, text: str) -> None:
         if not self._console.is_terminal:
@@ -107,12 +109,19 @@ def show_summary(metrics: dict[str, Any], out: Path) -> None:
             f"{_percent(accuracy['before'])}, {_percent(accuracy['after_kept'])} of the rows trained on",
         )
         table.add_section()
+    if training := metrics["training"]:
+        loss = training["loss"]
+        table.add_row("trained on: rows, tokens of answers", f"{training['rows']}, {training['trained']}")
+        table.add_row("loss: first, last step", f"{loss['first']:.3f}, {loss['last']:.3f}")
+        table.add_section()
     table.add_row("calls: new, from the ledger, failed", f"{calls['requests']}, {calls['cached']}, {calls['failed']}")
     table.add_row("tokens: prompt, completion", f"{calls['prompt_tokens']}, {calls['completion_tokens']}")
     table.add_row("time", f"{calls['wall_s']:.1f} s")
     console = Console()
     console.print(table)
     console.print(f"training files: {out / 'export'}", soft_wrap=True, highlight=False)
+    if training:
+        console.print(f"adapter:        {out / 'adapter'}", soft_wrap=True, highlight=False)
     console.print(f"report:         {out / 'report.html'}", soft_wrap=True, highlight=False)
 
 

@@ -54,6 +54,16 @@ class Models:
             self._embedder = await self._open_embedder()
         return self._embedder
 
+    async def release(self) -> None:
+        """Close what is open; what is asked for later is opened again."""
+        if self._llm is not None:
+            await self._llm.aclose()
+        if self._embedder is not None:
+            await self._embedder.aclose()
+        if self._ledger is not None:
+            self._ledger.close()
+        self._llm = self._opened = self._ledger = self._embedder = None
+
     async def _open_embedder(self) -> Embedder:
         parts = [await self._open_one(name) for name in self._config.embedder]
         return parts[0] if len(parts) == 1 else Joined(parts)
@@ -79,12 +89,7 @@ class Models:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._llm is not None:
-            await self._llm.aclose()
-        if self._embedder is not None:
-            await self._embedder.aclose()
-        if self._ledger is not None:
-            self._ledger.close()
+        await self.release()
 
 
 def ledger_path(config: Config) -> Path:

@@ -23,8 +23,9 @@ def render(
     metrics: dict[str, Any],
     examples: Sequence[Example],
     decisions: Sequence[Decision],
+    loss: Sequence[dict[str, float]] = (),
 ) -> str:
-    """Return the page. Everything that comes from data is escaped."""
+    """Return the page. Everything that comes from data is escaped. `loss`: the points of training.json's curve."""
     environment = Environment(loader=PackageLoader("robustft.report", "."), autoescape=True, trim_blocks=True)
     return environment.get_template("report.html.j2").render(
         name=name,
@@ -32,7 +33,19 @@ def render(
         metrics=metrics,
         rows=[_row(example, decision) for example, decision in zip(examples[:MOST_ROWS], decisions, strict=False)],
         most_rows=MOST_ROWS,
+        loss_line=polyline([(point["step"], point["loss"]) for point in loss]),
         version=__version__,
+    )
+
+
+def polyline(points: Sequence[tuple[float, float]], width: int = 600, height: int = 160) -> str:
+    """Return the points of an SVG polyline that fills the box, x from the first point on and y from 0; '' for none."""
+    if not points:
+        return ""
+    left, right = points[0][0], points[-1][0]
+    top = max(y for _, y in points) or 1.0
+    return " ".join(
+        f"{width * (x - left) / max(right - left, 1e-9):.1f},{height * (1 - y / top):.1f}" for x, y in points
     )
 
 

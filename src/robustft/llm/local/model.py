@@ -18,7 +18,7 @@ from robustft.llm.client import Completion, Sampling, Scores, Tag, Usage
 from robustft.llm.local.batching import Batcher
 from robustft.llm.local.candidates import Question, score
 from robustft.llm.local.decoding import Draw, Drawn, continued
-from robustft.llm.local.weights import Weights, load
+from robustft.llm.local.weights import Weights, end_tokens, load
 from robustft.records import Message
 
 
@@ -34,7 +34,7 @@ class LocalLLM:
     def __init__(self, config: LLMConfig, weights: Weights) -> None:
         self.config, self.weights = config, weights
         self._limit = getattr(weights.model.config.get_text_config(decoder=True), "max_position_embeddings", 1 << 30)
-        self._ends = _end_tokens(weights)
+        self._ends = end_tokens(weights)
         # one thread: a batch already uses all cores
         self._worker = ThreadPoolExecutor(max_workers=1, thread_name_prefix="local-llm")
         self._completions = Batcher(self._continue, config.batch_tokens, self._worker)
@@ -167,13 +167,6 @@ def pieces(decode: Callable[[Sequence[int]], str], tokens: Sequence[int]) -> tup
         texts.append(now[len(before) :])
         start, end = end, count
     return tuple(texts)
-
-
-def _end_tokens(weights: Weights) -> frozenset[int]:
-    """Return the tokens that end a turn, as the generation config and the tokenizer name them."""
-    named = weights.model.generation_config.eos_token_id
-    listed = named if isinstance(named, list) else [named]
-    return frozenset(token for token in (*listed, weights.tokenizer.eos_token_id) if token is not None)
 
 
 def _seed(messages: Sequence[Message], sampling: Sampling) -> int:

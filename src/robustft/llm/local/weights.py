@@ -66,6 +66,13 @@ def load(config: LLMConfig) -> Weights:
     return Weights(model, tokenizer, _fingerprint(source, model), str(dtype).removeprefix("torch."))
 
 
+def end_tokens(weights: Weights) -> frozenset[int]:
+    """Return the tokens that end a turn, as the generation config and the tokenizer name them."""
+    named = weights.model.generation_config.eos_token_id
+    listed = named if isinstance(named, list) else [named]
+    return frozenset(token for token in (*listed, weights.tokenizer.eos_token_id) if token is not None)
+
+
 def find(name: str) -> str:
     """Return the folder, or the hub id, that transformers can load for `llm.model`."""
     if name == "smollm2":

@@ -1,0 +1,1 @@
+"""Training: a LoRA adapter on the rows that were kept and mended."""

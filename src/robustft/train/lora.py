@@ -1,0 +1,145 @@
+"""LoRA training: TRL's SFTTrainer and PEFT on the rows of a run, resumed from its own checkpoints."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from robustft import __version__
+from robustft.config import LLMConfig, TrainConfig
+from robustft.data.exports import TrainRow
+from robustft.engine.local import Progress, Silent
+from robustft.errors import ConfigError
+from robustft.run import fingerprint, write_atomically
+from robustft.train.checkpoints import keep_only, newest
+from robustft.train.order import order
+from robustft.train.settings import world
+from robustft.train.tokens import Tokens, count, tokenise, told
+
+if TYPE_CHECKING:
+    from robustft.llm.local.weights import Weights
+
+
+def train(
+    rows: Sequence[TrainRow],
+    settings: TrainConfig,
+    folder: Path,
+    progress: Progress | None = None,
+    confidences: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """Train an adapter on the rows. Returns what `folder/training.json` holds; docs/training.md explains it.
+
+    `settings` are those that `settled` returns. `confidences`, by row in [0, 1], are the rows' weights where
+    `settings.weight` asks for them. Writes `folder/adapter` (PEFT, safetensors, with the tokenizer) and
+    `folder/training.json`. The same call again resumes from the last checkpoint, and does nothing where all is done.
+    Under `accelerate launch` every process calls it, and the first one writes. Raises RobustFTError.
+    """
+    number, processes = world()
+    progress = progress if progress is not None and number == 0 else Silent()
+    weights = {row.id: (confidences or {})[row.id] for row in rows} if settings.weight == "confidence" else None
+    facts: dict[str, Any] = {
+        "key": fingerprint(__version__, settings.model_dump(mode="json"), processes, data_key(rows), weights),
+        "data": data_key(rows),
+        "settings": settings.model_dump(mode="json"),
+    }
+    before = read_training(folder)
+    if before.get("key") == facts["key"] and "curve" in before and (folder / "adapter").is_dir():
+        return before
+    loaded = load(settings)
+    tokens = tokenise(rows, loaded.tokenizer, settings.max_length)
+    facts["tokens"] = check(tokens, loaded)
+    for line in told(facts["tokens"]):
+        progress.note(line)
+    place = folder / "checkpoints" / facts["key"][:16]
+    if number == 0:
+        _write(folder, facts)
+        keep_only(place)
+    facts |= _run(loaded, tokens, weights, settings, place, progress)
+    if number == 0:
+        _install(place / "adapter", folder / "adapter")
+        _write(folder, facts)
+        shutil.rmtree(place.parent)
+    return facts
+
+
+def data_key(rows: Sequence[TrainRow]) -> str:
+    """Return a digest of what is trained on: the rows' ids, turns and responses, in their order."""
+    return fingerprint([(row.id, row.messages, row.response) for row in rows])
+
+
+def read_training(folder: Path) -> dict[str, Any]:
+    """Return what `folder/training.json` holds; {} where there is none. It has a `curve` once training has ended."""
+    path = folder / "training.json"
+    return dict(orjson.loads(path.read_bytes())) if path.exists() else {}
+
+
+def load(settings: TrainConfig) -> Weights:
+    """Load the model to train, in memory: the trainer moves it to its device. Raises ConfigError."""
+    from robustft.llm.local import weights
+
+    dtype = str(weights.pick_dtype(settings.dtype, weights.pick_device("auto"))).removeprefix("torch.")
+    try:
+        return weights.load(LLMConfig.model_validate({"model": settings.model, "dtype": dtype, "device": "cpu"}))
+    except ConfigError as error:
+        raise ConfigError(f"train.model: {str(error).removeprefix('llm.model: ')}") from error
+
+
+def check(tokens: Sequence[Tokens], loaded: Weights) -> dict[str, Any]:
+    """Return what `count` finds, with the tokens at which the model stops. Raises DataError, ConfigError."""
+    from robustft.llm.local.weights import end_tokens
+
+    return count(tokens, end_tokens(loaded), loaded.tokenizer)
+
+
+def _run(
+    loaded: Weights,
+    tokens: Sequence[Tokens],
+    weights: Mapping[str, float] | None,
+    settings: TrainConfig,
+    place: Path,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Train, and leave the adapter in `place`. Returns what came of it."""
+    from robustft.llm.local.weights import quiet
+    from robustft.train.following import Following, curve
+    from robustft.train.trainer import make_dataset, make_trainer, rows_of_step
+
+    step = rows_of_step(settings)
+    places = order([len(row.input_ids) for row in tokens], step, settings.epochs, settings.seed or 0)
+    places = places[: (settings.max_steps or len(places)) * step]
+    following = Following(progress, len(places), step)
+    checkpoint = newest(place)
+    with quiet(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of the libraries, about each other
+        trainer = make_trainer(loaded, make_dataset(tokens, weights, places), settings, place)
+        trainer.add_callback(following)
+        trained = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+        trainer.save_model(str(place / "adapter"))
+    seconds = trained.metrics["train_runtime"]
+    return {
+        "dtype": loaded.dtype,
+        "device": str(trainer.args.device),
+        "processes": world()[1],
+        "steps": trainer.state.global_step,
+        "seconds": round(seconds, 1),
+        "tokens_per_second": round((trainer.state.num_input_tokens_seen - following.tokens_before) / seconds, 1),
+        "curve": curve(trainer.state.log_history),
+    }
+
+
+def _install(made: Path, adapter: Path) -> None:
+    """Put the finished adapter in its place, without the trainer's pickled arguments."""
+    (made / "training_args.bin").unlink(missing_ok=True)
+    if adapter.is_dir():
+        shutil.rmtree(adapter)
+    made.rename(adapter)
+
+
+def _write(folder: Path, facts: Mapping[str, Any]) -> None:
+    content = orjson.dumps(facts, option=orjson.OPT_INDENT_2)
+    write_atomically(folder / "training.json", lambda path: path.write_bytes(content))
