@@ -129,7 +129,7 @@ def figures(rows: Rows, p: NDArray[np.float64]) -> dict[str, float]:
     }
 
 
-def cells_of(folder: Path) -> Iterator[tuple[str, Path]]:
+def cells_of(folder: Path, seeds: int) -> Iterator[tuple[str, Path]]:
     """Yield what a cell is called in the table, and its folder: whole sets, every expert asked, nothing stated."""
     for path in sorted(folder.glob(f"*/{CELL}")):
         cell = orjson.loads(path.read_bytes())["cell"]
@@ -137,7 +137,7 @@ def cells_of(folder: Path) -> Iterator[tuple[str, Path]]:
         fused = method["kind"] == "posterior" and cell["rows"] is None and cell["noise"] in {"30", "50"}
         stated = method["prior_accuracy"] is not None or method["reviewed"]
         everybody = method["asking"] == "all" or sum(view != PROBE for view in method["views"]) == 1
-        if fused and not stated and everybody and "chance" not in cell["experts"]:
+        if fused and not stated and everybody and cell["seed"] < seeds and "chance" not in cell["experts"]:
             views = sum(view != PROBE for view in method["views"])
             yield f"{cell['task']} {cell['noise']}, {cell['experts']}, {views} LLM view{'s' * (views > 1)}", path.parent
 
@@ -158,9 +158,10 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="ablation")
     parser.add_argument("cells", type=Path, help="the folder of the cells' run directories")
     parser.add_argument("page", type=Path, help="the Markdown page with the markers")
+    parser.add_argument("--seeds", type=int, default=1, help="cells of seeds below this one; 1")
     wanted = parser.parse_args(arguments)
     found: dict[str, list[dict[str, dict[str, float]]]] = {}
-    for name, folder in cells_of(wanted.cells):
+    for name, folder in cells_of(wanted.cells, wanted.seeds):
         rows = open_rows(folder)
         parts = [part for part in PARTS if rows.embeddings is not None or part not in {"the probe", "the second start"}]
         with threadpool_limits(1, "blas"):

@@ -139,8 +139,8 @@ class PosteriorConfig(Section):
     """`method: posterior`, ours; docs/posterior.md explains it."""
 
     prior_accuracy: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
-    """What you believe of the model's accuracy on these questions, say from a benchmark. Decides where labels and
-    views don't settle it, and weighs as much as 250 rows elsewhere."""
+    """The share of these questions that the LLM answers rightly, as you believe, say from a benchmark. Decides where
+    labels and views don't settle it, and weighs as much as 250 rows elsewhere."""
     reviewed: Path | None = None
     """A file of rows that a person has checked, drawn without regard to their labels: the columns `id` and what
     `data.response` names. Thirty settle what the labels leave open."""

@@ -223,7 +223,7 @@ def log_posterior(vector: Vector, rate: float, sample: Sample, layout: Layout, p
 def _belief(q: NDArray[np.float64], own: NDArray[np.float64], accuracy: float) -> tuple[float, NDArray[np.float64]]:
     """Return the log likelihood of `BELIEF_ROWS` rows of the prior accuracy, and its gradient by the fused logits.
 
-    The accuracy is that of the option which family 0 finds likeliest by itself, `own` (N, K), bias corrected.
+    The accuracy is that of the option which family 0 finds likeliest by itself: `own` (N, K), intercepts included.
     """
     likely = own >= own.max(axis=1, keepdims=True)
     likely = likely / likely.sum(axis=1, keepdims=True)
