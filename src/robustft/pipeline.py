@@ -22,8 +22,12 @@ from robustft.config import Config
 from robustft.data.readers import read, read_reviewed, stamp
 from robustft.detect.detect import detect, make_panel
 from robustft.engine.local import Progress, Silent
+from robustft.evaluate.compare import compare_arms
+from robustft.evaluate.evaluate import guard
+from robustft.evaluate.held_out import held_out_data, settings_of
 from robustft.llm.models import Models
 from robustft.outputs import (
+    evaluate_run,
     save_belief,
     train_adapter,
     training_rows,
@@ -67,10 +71,14 @@ async def denoise(
     # what is wrong with an expert or a prompt is said before any work is done
     make_panel(config, task)
     make_reviewer(config, task)
-    if config.train is not None:
+    if config.train is not None or config.compare is not None:
         settled(config)
+    if config.compare is not None:
+        settings_of(config)
     run = RunDir.create(out, config)
     inputs = stamp(config.data, config.posterior.reviewed)
+    if config.evaluate is not None:
+        inputs += stamp(held_out_data(config))
     key = fingerprint(__version__, config.model_dump(mode="json"), limit, inputs)
     whole = True
     async with Models(config, task, lambda: run.load(Example)) as models:
@@ -85,6 +93,18 @@ async def denoise(
     return run.read_json("metrics.json")
 
 
+async def compare(
+    config: Config,
+    out: Path,
+    limit: int | None = None,
+    progress: Progress | None = None,
+    run: RunDir | None = None,
+) -> dict[str, Any]:
+    """Train on the rows as each arm leaves them, and compare on the held-out file; see `compare_arms`."""
+    with _interruptible():
+        return await compare_arms(config, out, denoise, limit, progress or Silent(), run)
+
+
 async def _read(job: Job) -> bool:
     rows = read(job.config.data, job.task, job.limit)
     job.progress.start("read", len(rows.examples))
@@ -94,6 +114,9 @@ async def _read(job: Job) -> bool:
     job.run.write("skipped.jsonl", b"".join(orjson.dumps(row) + b"\n" for row in rows.skipped))
     if rows.skipped:
         job.progress.note(f"{len(rows.skipped)} malformed rows were skipped; skipped.jsonl names them")
+    if job.config.evaluate is not None:
+        # a leak is said before anything is asked
+        await guard(job.config, job.task, rows.examples)
     if rows.conflicts:
         job.progress.note(f"{len(rows.conflicts)} questions have several different responses; findings.json names them")
     return _whole_at_once(job, len(rows.examples))
@@ -157,6 +180,20 @@ async def _train(job: Job) -> bool:
     return True
 
 
+async def _evaluate(job: Job) -> bool:
+    if job.config.evaluate is not None:
+        await job.models.release()
+        await evaluate_run(job.run, job.task, job.config, job.progress, job.models.calls)
+    return True
+
+
+async def _compare(job: Job) -> bool:
+    if job.config.compare is not None:
+        await job.models.release()
+        await compare(job.config, job.run.path / "compare", job.limit, job.progress, job.run)
+    return True
+
+
 async def _report(job: Job) -> bool:
     write_metrics(job.run, job.task, job.config)
     write_report(job.run, job.config)
@@ -196,5 +233,7 @@ STAGES = {
     "select": _select,
     "export": _export,
     "train": _train,
+    "evaluate": _evaluate,
+    "compare": _compare,
     "report": _report,
 }
