@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from robustft.config import TrainConfig
 from robustft.errors import ConfigError
-from robustft.loading import load_config
+from robustft.loading import load_config, make_config, overridden
 
 PRESETS = {
     "fpb": {
@@ -93,3 +94,15 @@ def test_a_missing_file_says_how_to_make_one(tmp_path: Path) -> None:
         load_config(tmp_path / "gone.yaml")
     with pytest.raises(ConfigError, match=r"--set seed: write --set a\.b=value"):
         load_config(write(tmp_path, ""), ["seed"])
+
+
+def test_a_section_is_switched_on_by_empty_braces(tmp_path: Path) -> None:
+    assert load_config(write(tmp_path, "seed: 1"), ["train={}"]).train == TrainConfig()
+
+
+def test_a_config_can_be_overridden_again() -> None:
+    config = overridden(make_config({"seed": 3, "task": {"instruction": "Mood?"}}), ["train.lr=3e-4", "train.rank=4"])
+    assert (config.seed, config.task.instruction) == (3, "Mood?")
+    assert config.train == TrainConfig(lr=3e-4, rank=4)
+    with pytest.raises(ConfigError, match=r"--set: unknown key 'train\.ranks'; did you mean 'rank'"):
+        overridden(config, ["train.ranks=4"])

@@ -141,9 +141,7 @@ def targets(found: Mapping[str, Any]) -> list[str]:
                 said.append(f"- {noise} %: posterior is {'at least as good as' if holds else '**behind**'} {rival}")
         if own["gap_closed"] is not None and noise in {"30", "50"}:
             reached = "reached" if own["gap_closed"] >= CLOSED else "**missed**"
-            said.append(
-                f"- {noise} %: {100 * own['gap_closed']:.0f} % of the gap closed; {100 * CLOSED:.0f} % {reached}"
-            )
+            said.append(f"- {noise} %: {own['gap_closed']:.0%} of the gap closed; {CLOSED:.0%} {reached}")
     return ["Targets:\n\n" + "\n".join(said)] if said else []
 
 

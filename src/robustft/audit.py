@@ -16,7 +16,7 @@ from robustft.data.noise import Kind, noise_file
 from robustft.engine.local import Progress
 from robustft.errors import ConfigError, DataError
 from robustft.evaluate.accuracy import Flags, share
-from robustft.pipeline import denoise
+from robustft.pipeline import TRAINING, denoise
 from robustft.records import TRAINED_ON, Decision, Example, Verdict
 from robustft.run import RunDir
 from robustft.tasks import make_task
@@ -55,7 +55,7 @@ async def audit(
     noise = await asyncio.to_thread(noise_file, config.data.path, planted, config, rate, kind, seed, REFERENCE, limit)
     if noise.changed == 0:
         raise DataError(f"rate {rate} of {noise.labelled} responses is none of them; raise it", path=config.data.path)
-    metrics = await denoise(_planted(config, planted), folder, progress=progress)
+    metrics = await denoise(_planted(config, planted), folder, progress=progress, skip=TRAINING)
     run = RunDir(folder)
     rows = collect(run.load(Example), run.load(Verdict), run.load(Decision), make_task(config.task))
     facts = {"kind": kind, "rate": rate, "seed": seed, "limit": limit, "method": config.method}

@@ -25,6 +25,7 @@ from robustft.outputs import (
     write_training_files,
 )
 from robustft.outputs import explain as explain_row
+from robustft.pipeline import TRAINING
 from robustft.pipeline import compare as compare_rows
 from robustft.pipeline import denoise as denoise_file
 from robustft.run import RunDir
@@ -69,7 +70,7 @@ def run(config: ConfigFile, out: Out, limit: Limit = None, sets: Sets = None) ->
 @app.command()
 def denoise(config: ConfigFile, out: Out, limit: Limit = None, sets: Sets = None) -> None:
     """Clean the data set: read, detect, relabel, select, export."""
-    _denoise(config, out, limit, sets)
+    _denoise(config, out, limit, sets, skip=TRAINING)
 
 
 @app.command()
@@ -199,10 +200,10 @@ def init(
         typer.echo(out)
 
 
-def _denoise(path: Path, out: Path, limit: int | None, sets: list[str] | None) -> None:
+def _denoise(path: Path, out: Path, limit: int | None, sets: list[str] | None, skip: tuple[str, ...] = ()) -> None:
     config = load_config(path, sets or (), PRESETS)
     with StageProgress() as progress:
-        metrics: dict[str, Any] = asyncio.run(denoise_file(config, out, limit, progress))
+        metrics: dict[str, Any] = asyncio.run(denoise_file(config, out, limit, progress, skip))
     show_summary(metrics, out)
 
 

@@ -250,7 +250,7 @@ class TrainConfig(Section):
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format. auto: bfloat16 where the processor is fast at it, else float32."""
     gradient_checkpointing: bool = False
-    """Less memory, for a third more time."""
+    """Less memory, for about a third more time."""
     weight: Literal["none", "confidence"] = "none"
     """confidence: each row's loss is multiplied by its decision's confidence (method posterior)."""
     seed: int | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -127,7 +127,7 @@ def _apply(tree: Tree, override: str) -> None:
         value = yaml.safe_load(text) if text else None
     except yaml.YAMLError:
         value = text
-    if isinstance(value, dict) and ":" not in text:  # '{answer}' is a slot, not a mapping
+    if isinstance(value, dict) and value and ":" not in text:  # '{answer}' is a slot, not a mapping
         value = text
     *parents, last = key.split(".")
     node = tree
@@ -169,8 +169,10 @@ def _explain(error: ValidationError) -> str:
 def _suggest(loc: tuple[int | str, ...]) -> str:
     section: Any = Config
     for part in loc[:-1]:
-        section = section.model_fields[part].annotation
-        if not (isinstance(section, type) and issubclass(section, BaseModel)):
+        annotation = section.model_fields[part].annotation
+        kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
+        section = next((kind for kind in kinds if issubclass(kind, BaseModel)), None)
+        if section is None:
             return ""
     close = difflib.get_close_matches(str(loc[-1]), section.model_fields, n=1)
     return f"; did you mean '{close[0]}'?" if close else f"; known here: {', '.join(section.model_fields)}"

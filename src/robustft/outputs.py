@@ -9,13 +9,15 @@ from typing import Any
 import orjson
 
 from robustft import __version__
-from robustft.config import Config
+from robustft.config import Config, TrainConfig
 from robustft.data.exports import TrainRow, write_exports
+from robustft.data.recipes import Recipe
 from robustft.engine.local import Progress
 from robustft.evaluate.evaluate import Training, ask_model, evaluation_facts, models_of, prepare
 from robustft.fusion.fuse import Fused, summary
 from robustft.fusion.verdicts import beliefs_of
 from robustft.llm.ledger import Calls
+from robustft.llm.local.weights import located
 from robustft.records import Answer, Belief, Decision, Example, Relabel, Verdict
 from robustft.report.html import render
 from robustft.report.metrics import against_truth, count_decisions, count_readings, total_calls
@@ -39,7 +41,9 @@ def form_of(run: RunDir, examples: Sequence[Example], task: Task, config: Config
 
 def write_training_files(run: RunDir, rows: Sequence[TrainRow], config: Config) -> list[Path]:
     """Export the rows in every format that the config names. Returns the files."""
-    return write_exports(run.path / "export", rows, config.export, "train")
+    train = config.train or TrainConfig()
+    recipe = Recipe(located(train.model or config.llm.model), train)
+    return write_exports(run.path / "export", rows, config.export, "train", recipe)
 
 
 def train_adapter(run: RunDir, task: Task, config: Config, progress: Progress | None = None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -60,36 +60,39 @@ class Job:
 
 
 async def denoise(
-    config: Config, out: Path, limit: int | None = None, progress: Progress | None = None
+    config: Config,
+    out: Path,
+    limit: int | None = None,
+    progress: Progress | None = None,
+    skip: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Read, detect, relabel, select, export and report into the run directory `out`. Returns what metrics.json holds.
+    """Read, detect, relabel, select, export, train, evaluate, compare and report into the run directory `out`.
 
-    Running it again resumes: finished stages are skipped, finished calls come from the ledger. `limit` takes the
-    first rows only. Raises RobustFTError.
+    Running it again resumes: finished stages are skipped, from the first on that isn't all are done; finished calls
+    come from the ledger. `limit` takes the first rows only; the stages in `skip` are left out. Returns what
+    metrics.json holds. Raises RobustFTError.
     """
     task = make_task(config.task)
     # what is wrong with an expert or a prompt is said before any work is done
     make_panel(config, task)
     make_reviewer(config, task)
-    if config.train is not None or config.compare is not None:
+    if (config.train is not None and "train" not in skip) or (config.compare is not None and "compare" not in skip):
         settled(config)
-    if config.compare is not None:
+    if config.evaluate is not None or config.compare is not None:
         settings_of(config)
     run = RunDir.create(out, config)
-    inputs = stamp(config.data, config.posterior.reviewed)
-    if config.evaluate is not None:
-        inputs += stamp(held_out_data(config))
-    key = fingerprint(__version__, config.model_dump(mode="json"), limit, inputs)
-    whole = True
+    keys = _keys(config, limit)
+    whole, anew = True, False
     async with Models(config, task, lambda: run.load(Example)) as models:
         job = Job(config, task, run, models, progress or Silent(), limit)
         for name, stage in STAGES.items():
-            if not run.finished(name, key):
+            anew = anew or not run.finished(name, keys[name])
+            if anew and name not in skip:
                 start, before = time.monotonic(), models.calls.as_dict()
                 # a stage in which a call failed is not finished, nor is what builds on it: the next run tries again
                 whole = await stage(job) and whole
                 calls = {what: count - before[what] for what, count in models.calls.as_dict().items()}
-                run.finish(name, key if whole else None, wall_s=time.monotonic() - start, calls=calls)
+                run.finish(name, keys[name] if whole else None, wall_s=time.monotonic() - start, calls=calls)
     return run.read_json("metrics.json")
 
 
@@ -103,6 +106,15 @@ async def compare(
     """Train on the rows as each arm leaves them, and compare on the held-out file; see `compare_arms`."""
     with _interruptible():
         return await compare_arms(config, out, denoise, limit, progress or Silent(), run)
+
+
+def _keys(config: Config, limit: int | None) -> dict[str, str]:
+    """Return a digest of what each stage's result depends on."""
+    inputs = (__version__, limit, stamp(config.data, config.posterior.reviewed))
+    cleaning = fingerprint(*inputs, config.model_dump(mode="json", exclude={"train", "evaluate", "compare"}))
+    held_out = stamp(held_out_data(config)) if config.evaluate is not None else []
+    everything = fingerprint(*inputs, config.model_dump(mode="json"), held_out)
+    return {name: everything if name in AFTER_CLEANING else cleaning for name in STAGES}
 
 
 async def _read(job: Job) -> bool:
@@ -237,3 +249,7 @@ STAGES = {
     "compare": _compare,
     "report": _report,
 }
+TRAINING = ("train", "evaluate", "compare")
+"""Stages that clean nothing."""
+AFTER_CLEANING = frozenset({"export", *TRAINING, "report"})
+"""Stages whose result depends on how the rows are trained on; export writes the trainers' recipes."""

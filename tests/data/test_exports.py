@@ -6,21 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from robustft.config import DataConfig, ExportConfig, Format
+from robustft.config import DataConfig, ExportConfig, Format, TrainConfig
 from robustft.data import exports
 from robustft.data.exports import TrainRow, write_exports
 from robustft.data.files import file_rows
 from robustft.data.layouts import Turns, to_turns
+from robustft.data.recipes import Recipe
 from robustft.errors import DataError
 from robustft.records import Message
 
 FORMATS: tuple[Format, ...] = ("alpaca", "sharegpt", "messages", "prompt-completion")
 ALL = ExportConfig(formats=FORMATS)
 DATA = DataConfig()
+RECIPE = Recipe("org/model", TrainConfig())
 WHY = (Message(role="user", content="Why?"),)
 
 TEXTS = st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
@@ -49,7 +50,7 @@ def row_of(row_id: str = "1", response: str = "so", rejected: str | None = None,
 
 def written(folder: Path, *rows: TrainRow, config: ExportConfig = ALL) -> dict[str, list[dict[str, Any]]]:
     """Return {name without 'set_' and ending: the file's rows}."""
-    files = [path for path in write_exports(folder, rows, config, "set") if path.name.startswith("set_")]
+    files = [path for path in write_exports(folder, rows, config, "set", RECIPE) if path.name.startswith("set_")]
     return {path.stem.removeprefix("set_"): [row.values for row in file_rows(path)] for path in files}
 
 
@@ -159,8 +160,8 @@ def test_dataset_info_is_merged(tmp_path: Path) -> None:
     info = tmp_path / "dataset_info.json"
     foreign = {"mine": {"file_name": "mine.json"}, "hub": {"hf_hub_url": "me/hub"}}
     info.write_text(json.dumps(foreign))
-    write_exports(tmp_path, [row_of()], ExportConfig(formats=("alpaca", "messages")), "set")
-    write_exports(tmp_path, [row_of()], ExportConfig(formats=("sharegpt", "messages")), "set")
+    write_exports(tmp_path, [row_of()], ExportConfig(formats=("alpaca", "messages")), "set", RECIPE)
+    write_exports(tmp_path, [row_of()], ExportConfig(formats=("sharegpt", "messages")), "set", RECIPE)
     found = json.loads(info.read_text())
     assert found == foreign | {
         "set_alpaca": {
@@ -208,29 +209,20 @@ def test_foreign_entries_are_never_overwritten(tmp_path: Path, content: str, mes
     info = tmp_path / "dataset_info.json"
     info.write_text(content)
     with pytest.raises(DataError, match=message):
-        write_exports(tmp_path, [row_of()], ALL, "set")
+        write_exports(tmp_path, [row_of()], ALL, "set", RECIPE)
     assert info.read_text() == content
     assert [path.name for path in tmp_path.iterdir()] == ["dataset_info.json"]
 
 
-def test_axolotl_has_one_entry_that_counts(tmp_path: Path) -> None:
-    write_exports(tmp_path, [row_of()], ALL, "set")
-    text = (tmp_path / "axolotl.yaml").read_text()
-    datasets = yaml.safe_load(text)["datasets"]
-    assert datasets == [{"path": str(tmp_path.resolve() / "set_alpaca.jsonl"), "ds_type": "json", "type": "alpaca"}]
-    uncommented = "\n".join(line.removeprefix("# ") for line in text.splitlines()[1:])
-    assert yaml.safe_load(uncommented)["datasets"][1] == {
-        "path": str(tmp_path.resolve() / "set_sharegpt.jsonl"),
-        "ds_type": "json",
-        "type": "chat_template",
-        "field_messages": "conversations",
-        "message_property_mappings": {"role": "from", "content": "value"},
-    }
-    write_exports(tmp_path, [row_of()], ExportConfig(formats=("prompt-completion",)), "set")
-    assert yaml.safe_load((tmp_path / "axolotl.yaml").read_text()) == {"datasets": []}
-    (tmp_path / "axolotl.yaml").write_text("base_model: mine\n")
-    with pytest.raises(DataError, match=r"axolotl\.yaml: was not written by robustft"):
-        write_exports(tmp_path, [row_of()], ALL, "set")
+@pytest.mark.parametrize("name", ["axolotl.yaml", "llamafactory_lora.yaml", "train_trl.py"])
+def test_recipes_that_are_not_ours_stay(tmp_path: Path, name: str) -> None:
+    write_exports(tmp_path, [row_of()], ALL, "set", RECIPE)
+    assert (tmp_path / name).read_text().startswith("# Written by robustft for ")
+    write_exports(tmp_path, [row_of()], ALL, "set", RECIPE)
+    (tmp_path / name).write_text("mine\n")
+    with pytest.raises(DataError, match=rf"{name}: was not written by robustft"):
+        write_exports(tmp_path, [row_of()], ALL, "set", RECIPE)
+    assert (tmp_path / name).read_text() == "mine\n"
 
 
 def test_preferences(tmp_path: Path) -> None:
@@ -280,7 +272,7 @@ def test_a_file_without_rows_has_no_entry(tmp_path: Path) -> None:
 )
 def test_rows_that_no_format_holds(tmp_path: Path, row: TrainRow, message: str) -> None:
     with pytest.raises(DataError, match=message):
-        write_exports(tmp_path, [row], ALL, "set")
+        write_exports(tmp_path, [row], ALL, "set", RECIPE)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -291,5 +283,5 @@ def test_a_file_that_reads_back_otherwise_is_an_error(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(exports, "write_rows", write_less)
     with pytest.raises(DataError, match="doesn't read back as it was written"):
-        write_exports(tmp_path, [row_of("1"), row_of("2")], ALL, "set")
+        write_exports(tmp_path, [row_of("1"), row_of("2")], ALL, "set", RECIPE)
     assert list(tmp_path.iterdir()) == []

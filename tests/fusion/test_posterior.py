@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from fusion.simulated import Array, Index, simulate
 from robustft.errors import DataError
-from robustft.fusion.evidence import Evidence, Units
-from robustft.fusion.fitting import Layout, Parameters, Priors, Sample, log_posterior
+from robustft.fusion.evidence import Evidence, Units, units_of
+from robustft.fusion.fitting import FARTHEST, Layout, Parameters, Priors, Sample, climb, log_posterior
 from robustft.fusion.identified import findings
 from robustft.fusion.posterior import Fusion, fit, posterior, posterior_given
 
@@ -231,6 +231,20 @@ def test_the_gradient_is_that_of_the_value(priors: Priors) -> None:
     for axis, slope in zip(np.eye(len(vector)), gradient, strict=True):
         ahead, behind = (log_posterior(vector + step * axis, 0.3, sample, layout, priors)[0] for step in (1e-5, -1e-5))
         assert (ahead - behind) / 2e-5 == pytest.approx(slope, abs=1e-4)
+
+
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+def test_as_far_as_the_search_goes_all_is_finite(side: float) -> None:
+    logp, label, _ = simulate(n=60, k=3, views=2)
+    evidence = Evidence(logp, label, (0, 1), shared=True)
+    layout = Layout(evidence.families, 3, True, True)
+    vector = layout.start() + side * FARTHEST * layout.deviations()
+    sample = Sample.of(evidence, units_of(evidence))
+    value, gradient = log_posterior(vector, 0.3, sample, layout, Priors(accuracy=0.7))
+    assert np.isfinite(value)
+    assert np.isfinite(gradient).all()
+    # nor does it stay there
+    assert climb(0.3, vector, sample, layout, Priors(accuracy=0.7)).height > value
 
 
 def test_wrong_shapes_and_indices_are_refused() -> None:

@@ -9,7 +9,15 @@ from numpy.typing import NDArray
 from robustft.fusion.evidence import Evidence
 from robustft.fusion.identified import findings
 from robustft.fusion.posterior import posterior
-from robustft.fusion.probe import cross_fitted, folds_of, logistic_regression, near_duplicates, with_probe, with_view
+from robustft.fusion.probe import (
+    cross_fitted,
+    folds_of,
+    logistic_regression,
+    near_duplicates,
+    partitions_of,
+    with_probe,
+    with_view,
+)
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
@@ -42,6 +50,16 @@ def test_folds_keep_groups_together_and_are_even(group: list[int], seed: int) ->
         assert len(set(fold[np.array(group) == g])) == 1
     sizes, largest = np.bincount(fold, minlength=5), np.bincount(group).max()
     assert sizes.max() - sizes.min() <= largest
+
+
+@pytest.mark.parametrize(("n", "ways"), [(60, 4), (1_600, 4), (3_200, 2), (6_400, 1)])
+def test_rows_are_dealt_in_fewer_ways_where_they_are_many(n: int, ways: int) -> None:
+    rows = np.random.default_rng(0).standard_normal((n, 8)).astype(np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    rows[1] = rows[0]
+    partitions = partitions_of(rows)
+    assert len({fold.tobytes() for fold in partitions}) == len(partitions) == ways
+    assert all(fold[0] == fold[1] for fold in partitions)
 
 
 @settings(max_examples=10, deadline=None)

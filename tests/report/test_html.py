@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from robustft.config import Config
 from robustft.records import Decision, Example, Message
-from robustft.report.html import MOST_ROWS, render
+from robustft.report.html import MOST_ROWS, polyline, render
 
 METRICS = {
     "n": 1,
@@ -40,3 +40,15 @@ def test_a_long_page_is_cut_and_says_so() -> None:
     html = page(rows=MOST_ROWS + 5)
     assert html.count("<tr data-outcome=") == MOST_ROWS
     assert f"The first {MOST_ROWS} of {MOST_ROWS + 5} rows" in html
+
+
+def test_the_loss_curve_is_drawn_from_zero() -> None:
+    assert polyline([(1, 4.0), (2, 1.0), (5, 2.0)], width=100, height=40) == "0.0,0.0 25.0,30.0 100.0,20.0"
+    assert polyline([(1, 0.0)], width=100, height=40) == "0.0,40.0"
+    assert polyline([]) == ""
+    training = {"training": {"steps": 2, "loss": {"first": 1.5, "last": 0.25}, "rows": 8, "model": EVIL}}
+    curve = [{"step": 1, "loss": 1.5}, {"step": 2, "loss": 0.25}]
+    html = render("run", Config(), METRICS | training, [], [], curve)
+    assert '<polyline points="0.0,0.0 600.0,133.3"' in html
+    assert "1.500 at the first, 0.250 at the last of 2" in html
+    assert EVIL not in html

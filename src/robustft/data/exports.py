@@ -10,20 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import yaml
 
 from robustft.config import DataConfig, ExportConfig, Format
 from robustft.data import cells
 from robustft.data.cells import RowError
 from robustft.data.files import file_rows, plain
-from robustft.data.formats import LOADER_COLUMNS, OWN_COLUMNS, Keys, Shape, axolotl_entry, keys_of, llamafactory_entry
+from robustft.data.formats import LOADER_COLUMNS, OWN_COLUMNS, Keys, Shape, keys_of, llamafactory_entry
 from robustft.data.layouts import Turns, to_turns
+from robustft.data.recipes import HEAD, Recipe, recipes
 from robustft.data.writing import columns_of, write_rows
 from robustft.errors import DataError
 from robustft.records import Message
 from robustft.run import write_atomically
-
-_AXOLOTL_HEAD = "# Written by robustft for axolotl. Every entry holds the same rows: keep one of them.\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,14 +40,17 @@ class TrainRow:
     source: Mapping[str, Any]
 
 
-def write_exports(folder: Path, rows: Sequence[TrainRow], config: ExportConfig, name: str) -> list[Path]:
+def write_exports(
+    folder: Path, rows: Sequence[TrainRow], config: ExportConfig, name: str, recipe: Recipe
+) -> list[Path]:
     """Write the rows in every format that the config names, and tell the trainers of the files.
 
     Writes `NAME_FORMAT.jsonl` (or .json), with `preferences` also `NAME_FORMAT_preferences.jsonl`; an entry for each
-    in `dataset_info.json` (LLaMA-Factory), beside the entries that are there; and `axolotl.yaml`. A row has the
-    format's keys, its id, and the columns of its source in their order. In its own format it keeps its own fields, and
-    only the response is another; a source column is renamed `source_NAME` where a trainer would take it for something
-    else. prompt-completion is plain text where the source was, else lists of messages.
+    in `dataset_info.json` (LLaMA-Factory), beside the entries that are there; and the recipe as each trainer takes it
+    (`data.recipes`). A row has the format's keys, its id, and the columns of its source in their order. In its own
+    format it keeps its own fields, and only the response is another; a source column is renamed `source_NAME` where a
+    trainer would take it for something else. prompt-completion is plain text where the source was, else lists of
+    messages.
 
     Returns the files written. Raises DataError for turns that no format holds, a file that doesn't read back as what
     was meant, and files of the same names that aren't ours.
@@ -63,13 +64,21 @@ def write_exports(folder: Path, rows: Sequence[TrainRow], config: ExportConfig, 
             _Part(folder / f"{name}_{form}_preferences.{config.file_type}", _shape(form, pairs, pairs=True), pairs)
             for form in config.formats
         ]
-    info, axolotl = folder / "dataset_info.json", folder / "axolotl.yaml"
-    texts = {info: _dataset_info(info, parts), axolotl: _axolotl(axolotl, parts)}
+    info = folder / "dataset_info.json"
+    told = recipes(folder, [(part.shape, part.path) for part in parts if part.rows], recipe)
+    _check_ours(told)
+    texts = {info: _dataset_info(info, parts), **told}
     for part in parts:
         _write_part(part)
     for path, text in texts.items():
         _write_text(path, text)
     return [*(part.path for part in parts), *texts]
+
+
+def _check_ours(paths: Collection[Path]) -> None:
+    for path in paths:
+        if path.exists() and not path.read_text(encoding="utf-8").startswith(HEAD):
+            raise DataError("was not written by robustft; move it away", path=path)
 
 
 def _write_text(path: Path, text: str) -> None:
@@ -208,13 +217,3 @@ def _dataset_info(path: Path, parts: Sequence[_Part]) -> str:
         if entry is not None:
             info[key] = entry
     return json.dumps(info, indent=2) + "\n"  # in ASCII: LLaMA-Factory opens it in the platform's encoding
-
-
-def _axolotl(path: Path, parts: Sequence[_Part]) -> str:
-    """Return axolotl.yaml: one entry under `datasets`, the others behind a '#', since all hold the same rows."""
-    if path.exists() and not path.read_text(encoding="utf-8").startswith(_AXOLOTL_HEAD):
-        raise DataError("was not written by robustft; move it away", path=path)
-    found = [axolotl_entry(part.shape, part.path.resolve()) for part in parts if not part.shape.pairs]
-    entries = [yaml.safe_dump([entry], sort_keys=False, allow_unicode=True) for entry in found if entry is not None]
-    commented = ["".join(f"# {line}" for line in entry.splitlines(keepends=True)) for entry in entries[1:]]
-    return _AXOLOTL_HEAD + "datasets:" + (" []\n" if not entries else "\n" + "".join([entries[0], *commented]))

