@@ -153,7 +153,7 @@ def _made_with(found: Mapping[str, Any]) -> list[str]:
     return [
         f"Run on {dates} with robustft {made[-1]['version']} on {machines}, {used}, by",
         commands,
-        "The rows' own question is the whole prompt (`prompts.training`), the option's text the answer (`task.target`).",
+        "The row's own question is the whole prompt (`prompts.training`), the option's text the answer.",
     ]
 
 

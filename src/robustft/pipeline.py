@@ -86,8 +86,10 @@ async def denoise(
     async with Models(config, task, lambda: run.load(Example)) as models:
         job = Job(config, task, run, models, progress or Silent(), limit)
         for name, stage in STAGES.items():
+            if name in skip:
+                continue
             anew = anew or not run.finished(name, keys[name])
-            if anew and name not in skip:
+            if anew:
                 start, before = time.monotonic(), models.calls.as_dict()
                 # a stage in which a call failed is not finished, nor is what builds on it: the next run tries again
                 whole = await stage(job) and whole
