@@ -42,6 +42,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+INTERRUPTED = 130
+"""What typer makes of Ctrl-C."""
+
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file; `robustft init` writes one.")]
 RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that `robustft run` has made.")]
 Out = Annotated[Path, typer.Option("--out", "-o", metavar="RUN", help="The run directory.")]
@@ -56,7 +59,9 @@ def main() -> None:
     except RobustFTError as error:
         sys.stderr.write(f"robustft: {error}\n")
         raise SystemExit(2 if isinstance(error, ConfigError) else 1) from None
-    except KeyboardInterrupt:
+    except SystemExit as end:
+        if end.code != INTERRUPTED:
+            raise
         sys.stderr.write("robustft: interrupted; run the same command again to resume\n")
         raise SystemExit(1) from None
 

@@ -179,27 +179,29 @@ def start(*arguments: str | Path) -> subprocess.Popen[str]:
 
 
 def test_a_killed_run_ends_with_the_weights_of_an_undisturbed_one(model: Path, tmp_path: Path) -> None:
-    config = run_config(tmp_path, model, epochs=24)  # 120 steps; checkpoints in every epoch, never at its end
+    config = run_config(tmp_path, model, epochs=12, checkpoint=3)  # 60 steps, of which 5 are an epoch
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert start("robustft", "run", config, "-o", whole).wait() == 0
     steps = []
-    for beyond, sign, code in ((30, signal.SIGINT, 1), (75, signal.SIGKILL, -signal.SIGKILL)):  # not in the first epoch
+    for beyond, sign, code in ((12, signal.SIGINT, 1), (36, signal.SIGKILL, -signal.SIGKILL)):  # not in the first epoch
         process = start("robustft", "run", config, "-o", killed)
         while process.poll() is None and not any(_step(path) >= beyond for path in killed.glob("checkpoints/*/*")):
             time.sleep(0.005)
         process.send_signal(sign)
-        assert process.wait() == code
+        _, said = process.communicate()
+        assert process.returncode == code
+        assert ("interrupted; run the same command again to resume" in said) == (sign == signal.SIGINT)
         steps.append(max(_step(path) for path in killed.glob("checkpoints/*/*")))
     process = start("robustft", "run", config, "-o", killed)
     _, said = process.communicate()
     assert process.returncode == 0
     assert "training goes on after step" in said
-    assert 30 <= steps[0] < steps[1] < 120
+    assert 12 <= steps[0] < steps[1] < 60
     one, other = weights(whole), weights(killed)
     for name in one:
         torch.testing.assert_close(one[name], other[name], rtol=1e-5, atol=1e-6)
     curves = [read_training(run)["curve"] for run in (whole, killed)]
-    assert [point["step"] for point in curves[0]] == [point["step"] for point in curves[1]] == list(range(1, 121))
+    assert [point["step"] for point in curves[0]] == [point["step"] for point in curves[1]] == list(range(1, 61))
     assert curves[0][-1]["tokens"] == curves[1][-1]["tokens"]
     assert [p["loss"] for p in curves[0]] == pytest.approx([p["loss"] for p in curves[1]], rel=1e-4)
     assert not (killed / "checkpoints").exists()

@@ -95,7 +95,7 @@ def test_a_row_counts_by_its_weight(make: Callable[..., Any]) -> None:
         trainer = make(weights=weights)
         batch = batch_of(trainer)
         assert batch["weight"].tolist() == pytest.approx([weights[row.id] for row in ROWS])
-        return float(trainer.compute_loss(trainer.model, batch, num_items_in_batch=items))
+        return float(trainer.compute_loss(trainer.model, batch, num_items_in_batch=items).item())
 
     parts = [weighted({row.id: float(row.id == one.id) for row in ROWS}) for one in ROWS]
     assert sum(parts) == pytest.approx(whole, rel=1e-5)
