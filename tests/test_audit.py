@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llm.server import ChatServer
-from robustft.audit import REFERENCE, AuditedRows, audit, figures, share
+from robustft.audit import REFERENCE, AuditedRows, audit, figures
 from robustft.config import Config
 from robustft.errors import ConfigError, DataError
+from robustft.evaluate.accuracy import share
 from robustft.pipeline import denoise
 from robustft.records import Decision, Example, Verdict
 from robustft.report.metrics import detection

@@ -15,8 +15,9 @@ from robustft.config import Config
 from robustft.data.noise import Kind, noise_file
 from robustft.engine.local import Progress
 from robustft.errors import ConfigError, DataError
-from robustft.pipeline import denoise
-from robustft.records import Decision, Example, Verdict
+from robustft.evaluate.accuracy import Flags, share
+from robustft.pipeline import TRAINING, denoise
+from robustft.records import TRAINED_ON, Decision, Example, Verdict
 from robustft.run import RunDir
 from robustft.tasks import make_task
 from robustft.tasks.task import Task
@@ -24,12 +25,8 @@ from robustft.tasks.task import Task
 REFERENCE = "response_before_audit"
 """The planted file's column of the responses as they were given: what every figure is measured against."""
 
-_Z = 1.959963985
-"""Of 95 % of the normal distribution."""
 _DRAWS = 1000
 """Bootstrap draws."""
-
-Flags = NDArray[np.bool_]
 
 
 async def audit(
@@ -58,7 +55,7 @@ async def audit(
     noise = await asyncio.to_thread(noise_file, config.data.path, planted, config, rate, kind, seed, REFERENCE, limit)
     if noise.changed == 0:
         raise DataError(f"rate {rate} of {noise.labelled} responses is none of them; raise it", path=config.data.path)
-    metrics = await denoise(_planted(config, planted), folder, progress=progress)
+    metrics = await denoise(_planted(config, planted), folder, progress=progress, skip=TRAINING)
     run = RunDir(folder)
     rows = collect(run.load(Example), run.load(Verdict), run.load(Decision), make_task(config.task))
     facts = {"kind": kind, "rate": rate, "seed": seed, "limit": limit, "method": config.method}
@@ -100,7 +97,7 @@ def collect(
     return AuditedRows(
         planted=~same(given, before),
         flagged=np.array([verdict.noisy for _, verdict, _ in rows], dtype=bool),
-        trained=np.array([decision.decision in {"keep", "relabel"} for _, _, decision in rows], dtype=bool),
+        trained=np.array([decision.decision in TRAINED_ON for _, _, decision in rows], dtype=bool),
         as_before=same(final, before),
         as_planted=same(final, given),
         confidence=np.array([decision.confidence for _, _, decision in rows], dtype=float),
@@ -129,19 +126,6 @@ def figures(rows: AuditedRows, noise_estimate: float | None = None, seed: int = 
         "confidence_holds": holds,
         "warning": warning,
     }
-
-
-def share(hits: Flags) -> dict[str, Any]:
-    """Return how many of (N,) are true: count, n, value, and the 95 % interval of Wilson (1927)."""
-    count, n = int(hits.sum()), len(hits)
-    if n == 0:
-        return {"count": 0, "n": 0, "value": None, "ci95": None}
-    p = count / n
-    centre = (p + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
-    half = _Z / (1 + _Z**2 / n) * np.sqrt(p * (1 - p) / n + _Z**2 / (4 * n**2))
-    # at 0 and 1 the interval ends there, but for rounding
-    low, high = float(max(0.0, min(p, centre - half))), float(min(1.0, max(p, centre + half)))
-    return {"count": count, "n": n, "value": p, "ci95": [low, high]}
 
 
 def _f1(flagged: Flags, planted: Flags, seed: int) -> dict[str, Any]:

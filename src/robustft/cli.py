@@ -16,14 +16,23 @@ from robustft.data.noise import Kind, noise_file
 from robustft.engine.local import Silent
 from robustft.errors import ConfigError, RobustFTError
 from robustft.loading import load_config, make_config, overridden
+from robustft.outputs import (
+    evaluate_run,
+    train_adapter,
+    training_rows,
+    write_metrics,
+    write_report,
+    write_training_files,
+)
 from robustft.outputs import explain as explain_row
-from robustft.outputs import train_adapter, training_rows, write_metrics, write_report, write_training_files
+from robustft.pipeline import TRAINING
+from robustft.pipeline import compare as compare_rows
 from robustft.pipeline import denoise as denoise_file
 from robustft.run import RunDir
 from robustft.tasks import make_task
 from robustft.tasks.presets import PRESETS
 from robustft.template import config_template
-from robustft.terminal import StageProgress, show_audit, show_row, show_summary
+from robustft.terminal import StageProgress, show_audit, show_comparison, show_evaluation, show_row, show_summary
 from robustft.train.settings import world
 
 app = typer.Typer(
@@ -66,7 +75,7 @@ def run(config: ConfigFile, out: Out, limit: Limit = None, sets: Sets = None) ->
 @app.command()
 def denoise(config: ConfigFile, out: Out, limit: Limit = None, sets: Sets = None) -> None:
     """Clean the data set: read, detect, relabel, select, export."""
-    _denoise(config, out, limit, sets, skip=("train",))
+    _denoise(config, out, limit, sets, skip=TRAINING)
 
 
 @app.command()
@@ -144,6 +153,29 @@ def train(run_dir: RunFolder, sets: Sets = None) -> None:
         write_metrics(opened, task, config)
         write_report(opened, config)
         typer.echo(opened.path / "adapter")
+
+
+@app.command()
+def evaluate(run_dir: RunFolder, sets: Sets = None) -> None:
+    """Measure the base model and the run's adapter on the held-out file that evaluate.path names."""
+    opened = RunDir.existing(run_dir)
+    config = overridden(opened.config(), sets or ())
+    task = make_task(config.task)
+    with StageProgress() as progress:
+        asyncio.run(evaluate_run(opened, task, config, progress))
+    opened.finish("evaluate", None)  # as after `train`
+    metrics = write_metrics(opened, task, config)
+    write_report(opened, config)
+    show_evaluation(metrics["evaluation"])
+
+
+@app.command()
+def compare(config: ConfigFile, out: Out, limit: Limit = None, sets: Sets = None) -> None:
+    """Train on the rows as each arm of `compare` leaves them, and measure every model on the held-out file."""
+    loaded = load_config(config, sets or (), PRESETS)
+    with StageProgress() as progress:
+        found = asyncio.run(compare_rows(loaded, out, limit, progress))
+    show_comparison(found, out)
 
 
 @app.command()

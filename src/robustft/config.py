@@ -31,7 +31,8 @@ class TaskConfig(Section):
     tolerance: Annotated[float, Field(ge=0.0, lt=1.0)] = 1e-6
     """number: two numbers agree when they differ by at most this share of the larger one."""
     target: str = "{answer}"
-    """What is trained on; {answer} is the final response. The benchmark presets use 'Answer: {answer}'."""
+    """What is trained on; {answer} is the final response, {option} (choice) the text of the option that it names. The
+    benchmark presets use 'Answer: {answer}'."""
     reading: Literal["tolerant", "strict"] = "tolerant"
     """How models' answers are read. strict: only the paper's `Answer: X` line; tolerant: what models really write."""
 
@@ -112,10 +113,19 @@ class LLMConfig(Section):
     """local: number format. auto: bfloat16 where the processor is fast at it, else float32."""
     device: str = "auto"
     """local: cpu, cuda, cuda:1, mps; auto: the best there is."""
+    adapter: Path | None = None
+    """local: the folder of a LoRA adapter (PEFT) that is loaded onto the model. A server has names for its adapters:
+    write such a name as `model`."""
     batch_tokens: Positive = 8192
     """local: prompt tokens of one batch, padding included."""
     scripted: ScriptedConfig = ScriptedConfig()
     """scripted: the simulated experts."""
+
+    @model_validator(mode="after")
+    def _adapter_of_local(self) -> LLMConfig:
+        if self.adapter is not None and self.backend != "local":
+            raise ValueError("adapter is for backend local; at a server, write the adapter's name as model")
+        return self
 
 
 class PaperConfig(Section):
@@ -190,6 +200,9 @@ class PromptsConfig(Section):
     """Slots: examples, question, answer_form. Where answers are scored, examples are turns and there is no prompt."""
     review: str | None = None
     """Slots: question, first, second, and, unless answers are scored, answer_form."""
+    training: str | None = None
+    """Slots: question; instruction may occur. What rows of columns are trained on, and what the models are asked when
+    they are evaluated. Unset: instruction, question and options."""
 
 
 ExpertName = Literal["direct", "reasoning", "likelihood", "agent", "probe", "context", "review"]
@@ -248,6 +261,71 @@ class TrainConfig(Section):
     """Steps at most, whatever the epochs."""
 
 
+class EvaluateConfig(Section):
+    """Accuracy on rows that were held out, of the model before and after training; docs/evaluation.md explains it."""
+
+    path: str
+    """The held-out rows, as in data.path. Their responses are taken for right: they are never cleaned."""
+    id: str | None = None
+    """Column of their id. Unset: `id` where there is one."""
+    question: str | None = None
+    """Column of their question. Unset: data.question."""
+    truth: str | None = None
+    """Column of their right response. Unset: data.response."""
+    options: str | None = None
+    """Column of their options. Unset: data.options."""
+    passage: str | None = None
+    """Column of a passage that is put before the question. Unset: data.context."""
+    limit: Positive | None = None
+    """Take the first rows only."""
+    answers: Literal["generated", "scored"] = "generated"
+    """generated: the model writes an answer, which is read; scored: its answer is the option whose text, as it would
+    be trained on, is likeliest (choice), for models too small to follow a format."""
+    temperature: Annotated[float, Field(ge=0.0)] = 0.0
+    """generated: 0 takes the likeliest token. The paper's is 0.5."""
+    max_tokens: Positive = 64
+    """generated: longest answer, in tokens."""
+    neighbours: Annotated[int, Field(ge=0)] = 0
+    """k: the nearest rows of `context`, shown with their responses before each question (SelfRAG)."""
+    context: str = "cleaned"
+    """Where neighbours come from. noisy: the training rows as given; cleaned: those that are trained on, with their
+    final responses; else a file of the layout of `data`."""
+    llm: LLMConfig | None = None
+    """The model before training. Unset: the one that `train` trains, else `llm`."""
+    adapters: dict[str, str] = Field(default_factory=dict)
+    """What else is evaluated, by a name of yours: the folder of an adapter (local), or the name under which the server
+    has it. Unset: `adapter`, the run's own, where `llm` is local and it was trained."""
+    allow_overlap: bool = False
+    """Evaluate although held-out rows are training rows too, exactly or nearly; metrics.json says how many."""
+
+    @field_validator("adapters")
+    @classmethod
+    def _names_of_its_own(cls, adapters: dict[str, str]) -> dict[str, str]:
+        if taken := adapters.keys() & TAKEN_NAMES:
+            raise ValueError(f"an adapter can't be called {sorted(taken)[0]}")
+        return adapters
+
+
+TAKEN_NAMES = frozenset({"base", "differences", "overlap"})
+"""Keys of `evaluation` in metrics.json that are no adapter's name."""
+Arm = Literal["none", "paper", "posterior", "random", "oracle"]
+
+
+class CompareConfig(Section):
+    """The same training on differently cleaned rows: does cleaning help? docs/evaluation.md explains it."""
+
+    arms: Annotated[tuple[Arm, ...], Field(min_length=1)] = ("none", "paper", "posterior", "random", "oracle")
+    """none: the rows as given; paper and posterior: what these methods leave; random: as many of the given rows as
+    posterior leaves; oracle: all rows with their true responses, where `data` maps the truth."""
+    seeds: Annotated[tuple[int, ...], Field(min_length=1)] = (0,)
+    """Each arm is trained once for each of these seeds."""
+    steps: Positive | None = None
+    """Steps of every training, whatever the arm's rows. Unset: train.epochs, so that fewer rows are fewer steps."""
+    overrides: dict[Arm, dict[str, object]] = Field(default_factory=dict)
+    """Keys of the config that differ in an arm, such as {paper: {experts: [likelihood]}}. Experts that only posterior
+    can ask are left out of the others by themselves."""
+
+
 class Config(Section):
     """Everything that a run needs."""
 
@@ -280,6 +358,10 @@ class Config(Section):
     """What is written for training; a list of formats is enough."""
     train: TrainConfig | None = None
     """Train a LoRA adapter on what is exported; {} trains with the defaults."""
+    evaluate: EvaluateConfig | None = None
+    """Measure the model before and after training on a held-out file: {path: FILE}."""
+    compare: CompareConfig | None = None
+    """Train on the rows as other methods leave them, too, and compare on the held-out file; {} takes every arm."""
     ledger: Path | None = None
     """SQLite file of every finished call. Unset: one in your cache folder."""
     seed: int = 0

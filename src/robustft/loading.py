@@ -28,7 +28,7 @@ def load_config(path: Path, overrides: Sequence[str] = (), presets: Mapping[str,
     task = tree.get("task")
     preset = task if isinstance(task, str) else task.get("preset") if isinstance(task, dict) else None
     if preset is not None:
-        tree = _merge(
+        tree = merge(
             _preset(preset, presets or {}), tree | {"task": task if isinstance(task, dict) else {"preset": task}}
         )
     _read_prompt_files(tree)
@@ -77,6 +77,13 @@ def _anchor_paths(tree: Tree, folder: Path) -> None:
     posterior = tree.get("posterior")
     if isinstance(posterior, dict) and isinstance(posterior.get("reviewed"), str):
         posterior["reviewed"] = str(folder / Path(posterior["reviewed"]).expanduser())
+    evaluate = tree.get("evaluate")
+    if isinstance(evaluate, dict):
+        _anchor_evaluation(evaluate, folder)
+    for section in (tree, evaluate):
+        llm = section.get("llm") if isinstance(section, dict) else None
+        if isinstance(llm, dict) and isinstance(llm.get("adapter"), str):
+            llm["adapter"] = str(folder / Path(llm["adapter"]).expanduser())
     if isinstance(tree.get("ledger"), str):
         tree["ledger"] = str(folder / Path(tree["ledger"]).expanduser())
     prompts = tree.get("prompts")
@@ -84,6 +91,18 @@ def _anchor_paths(tree: Tree, folder: Path) -> None:
         for key, text in prompts.items():
             if isinstance(text, str) and text.startswith("file:"):
                 prompts[key] = f"file:{folder / Path(text.removeprefix('file:')).expanduser()}"
+
+
+def _anchor_evaluation(evaluate: Tree, folder: Path) -> None:
+    path, context, adapters = (evaluate.get(key) for key in ("path", "context", "adapters"))
+    if isinstance(path, str) and "://" not in path:
+        evaluate["path"] = str(folder / Path(path).expanduser())
+    if isinstance(context, str) and context not in {"noisy", "cleaned"} and "://" not in context:
+        evaluate["context"] = str(folder / Path(context).expanduser())
+    if isinstance(adapters, dict):
+        # what is no folder is a server's name
+        places = {name: folder / Path(str(adapter)).expanduser() for name, adapter in adapters.items()}
+        adapters |= {name: str(place) for name, place in places.items() if place.is_dir()}
 
 
 def _read_prompt_files(tree: Tree) -> None:
@@ -127,11 +146,12 @@ def _preset(name: object, presets: Mapping[str, Tree]) -> Tree:
     raise ConfigError(f"task: no preset '{name}'; there are {', '.join(presets)}, or give kind and instruction")
 
 
-def _merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
+def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
+    """Return one tree over another: of a mapping that both have, the keys of both."""
     merged = dict(under)
     for key, value in over.items():
         below = merged.get(key)
-        merged[key] = _merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
+        merged[key] = merge(below, value) if isinstance(below, Mapping) and isinstance(value, Mapping) else value
     return merged
 
 

@@ -1,4 +1,4 @@
-"""What leaves a run directory: the training files, the adapter, metrics.json and the report."""
+"""What leaves a run directory: the training files, the adapter, what it is worth, metrics.json and the report."""
 
 from __future__ import annotations
 
@@ -6,31 +6,37 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from robustft import __version__
 from robustft.config import Config, TrainConfig
 from robustft.data.exports import TrainRow, write_exports
 from robustft.data.recipes import Recipe
 from robustft.engine.local import Progress
+from robustft.evaluate.evaluate import Training, ask_model, evaluation_facts, models_of, prepare
 from robustft.fusion.fuse import Fused, summary
 from robustft.fusion.verdicts import beliefs_of
+from robustft.llm.ledger import Calls
 from robustft.llm.local.weights import located
-from robustft.records import Answer, Belief, Decision, Example, Message, Relabel, Verdict
+from robustft.records import Answer, Belief, Decision, Example, Relabel, Verdict
 from robustft.report.html import render
 from robustft.report.metrics import against_truth, count_decisions, count_readings, total_calls
-from robustft.run import RunDir
+from robustft.run import RunDir, fingerprint
 from robustft.tasks.task import Task
+from robustft.train.form import Form, train_rows
 from robustft.train.lora import data_key, read_training, train
 from robustft.train.settings import settled
 
 
 def training_rows(run: RunDir, task: Task, config: Config) -> list[TrainRow]:
     """Return the rows that were kept or relabelled, as they are trained on."""
-    conversational = run.read_json("findings.json").get("layout") != "columns"
-    return [
-        _train_row(example, decision, task, config, conversational)
-        for example, decision in zip(run.load(Example), run.load(Decision), strict=True)
-        if decision.decision in {"keep", "relabel"}
-    ]
+    examples = run.load(Example)
+    return train_rows(examples, run.load(Decision), form_of(run, examples, task, config))
+
+
+def form_of(run: RunDir, examples: Sequence[Example], task: Task, config: Config) -> Form:
+    """Return how the run's rows are trained on."""
+    return Form.of(examples, run.read_json("findings.json").get("layout", "columns"), task, config)
 
 
 def write_training_files(run: RunDir, rows: Sequence[TrainRow], config: Config) -> list[Path]:
@@ -45,6 +51,27 @@ def train_adapter(run: RunDir, task: Task, config: Config, progress: Progress | 
     settings = settled(config)
     confidences = {decision.id: decision.confidence for decision in run.load(Decision)}
     return train(training_rows(run, task, config), settings, run.path, progress, confidences)
+
+
+async def evaluate_run(
+    run: RunDir, task: Task, config: Config, progress: Progress, calls: Calls | None = None
+) -> dict[str, Any]:
+    """Evaluate the base model and the run's adapter, or the adapters that the config names, on the held-out rows.
+
+    Writes evaluation.json, and evaluation.jsonl with a line for each model and row. `calls` counts what was asked.
+    Returns the key `evaluation` of metrics.json. Raises RobustFTError.
+    """
+    examples = run.load(Example)
+    training = Training.of(examples, run.load(Decision), form_of(run, examples, task, config))
+    trained = _trained(run, task, config)
+    models = models_of(config, None if trained is None else run.path / "adapter")
+    sheet = await prepare(config, task, training)
+    results = {name: await ask_model(name, llm, sheet, config, task, progress, calls) for name, llm in models.items()}
+    lines = [orjson.dumps(result) + b"\n" for said in results.values() for result in said]
+    run.write("evaluation.jsonl", b"".join(lines))
+    figures = evaluation_facts(results, sheet.overlap, task, config)
+    run.write_json("evaluation.json", {"key": _rows_key(run, task, config), "evaluation": figures})
+    return figures
 
 
 def save_belief(run: RunDir, examples: Sequence[Example], fused: Fused, config: Config) -> None:
@@ -66,7 +93,8 @@ def write_metrics(run: RunDir, task: Task, config: Config) -> dict[str, Any]:
         "calls": total_calls(run.read_json("stages.json")),
         "truth": against_truth(examples, verdicts, decisions, task),
         "training": _training(run, task, config),
-        "evaluation": None,
+        "evaluation": _evaluation(run, task, config),
+        "compare": run.read_json("compare/compare.json") if config.compare else None,
         "data": {"skipped": findings["skipped"], "conflicting_questions": len(findings["conflicts"])},
         "readings": count_readings(examples, run.load(Answer), task),
         "posterior": learnt,
@@ -104,8 +132,8 @@ def explain(run: RunDir, row: str, task: Task) -> dict[str, Any] | None:
 
 def _training(run: RunDir, task: Task, config: Config) -> dict[str, Any] | None:
     """Return what training came to; None where these very rows were not trained on."""
-    facts = read_training(run.path)
-    if "curve" not in facts or facts["data"] != data_key(training_rows(run, task, config)):
+    facts = _trained(run, task, config)
+    if facts is None:
         return None
     return {
         "model": facts["settings"]["model"],
@@ -118,24 +146,18 @@ def _training(run: RunDir, task: Task, config: Config) -> dict[str, Any] | None:
     }
 
 
-def _train_row(example: Example, decision: Decision, task: Task, config: Config, conversational: bool) -> TrainRow:
-    """Return the row as it is trained on.
-
-    A conversation is exported as it came; a row of columns is rendered, since its question alone doesn't hold the
-    instruction and the options.
-    """
-    messages: Sequence[Message] = example.messages if conversational else task.render(example)
-    replaced = decision.response_given if decision.decision == "relabel" else None
-    return TrainRow(
-        id=example.id,
-        messages=tuple(messages),
-        response=_target(decision.response_final or "", config, conversational),
-        rejected=None if replaced is None else _target(replaced, config, conversational),
-        source=example.source,
-    )
+def _trained(run: RunDir, task: Task, config: Config) -> dict[str, Any] | None:
+    """Return what training.json holds; None where these very rows were not trained on."""
+    found = read_training(run.path)
+    return found if "curve" in found and found["data"] == data_key(training_rows(run, task, config)) else None
 
 
-def _target(response: str, config: Config, conversational: bool) -> str:
-    # of several accepted short answers the first one is trained on
-    answer = response.partition(" | ")[0] if config.task.kind == "short" else response
-    return answer if conversational else config.task.target.replace("{answer}", answer)
+def _evaluation(run: RunDir, task: Task, config: Config) -> dict[str, Any] | None:
+    """Return what evaluation found; None where these very rows, or this adapter, were not evaluated."""
+    found = run.read_json("evaluation.json")
+    return found["evaluation"] if found and found["key"] == _rows_key(run, task, config) else None
+
+
+def _rows_key(run: RunDir, task: Task, config: Config) -> str:
+    trained = _trained(run, task, config)
+    return fingerprint(data_key(training_rows(run, task, config)), trained and trained["key"])

@@ -22,8 +22,12 @@ from robustft.config import Config
 from robustft.data.readers import read, read_reviewed, stamp
 from robustft.detect.detect import detect, make_panel
 from robustft.engine.local import Progress, Silent
+from robustft.evaluate.compare import compare_arms
+from robustft.evaluate.evaluate import guard
+from robustft.evaluate.held_out import held_out_data, settings_of
 from robustft.llm.models import Models
 from robustft.outputs import (
+    evaluate_run,
     save_belief,
     train_adapter,
     training_rows,
@@ -62,7 +66,7 @@ async def denoise(
     progress: Progress | None = None,
     skip: Collection[str] = (),
 ) -> dict[str, Any]:
-    """Read, detect, relabel, select, export, train and report into the run directory `out`.
+    """Read, detect, relabel, select, export, train, evaluate, compare and report into the run directory `out`.
 
     Running it again resumes: finished stages are skipped, from the first on that isn't all are done; finished calls
     come from the ledger. `limit` takes the first rows only; the stages in `skip` are left out. Returns what
@@ -72,16 +76,20 @@ async def denoise(
     # what is wrong with an expert or a prompt is said before any work is done
     make_panel(config, task)
     make_reviewer(config, task)
-    if config.train is not None and "train" not in skip:
+    if (config.train is not None and "train" not in skip) or (config.compare is not None and "compare" not in skip):
         settled(config)
+    if config.evaluate is not None or config.compare is not None:
+        settings_of(config)
     run = RunDir.create(out, config)
     keys = _keys(config, limit)
     whole, anew = True, False
     async with Models(config, task, lambda: run.load(Example)) as models:
         job = Job(config, task, run, models, progress or Silent(), limit)
         for name, stage in STAGES.items():
+            if name in skip:
+                continue
             anew = anew or not run.finished(name, keys[name])
-            if anew and name not in skip:
+            if anew:
                 start, before = time.monotonic(), models.calls.as_dict()
                 # a stage in which a call failed is not finished, nor is what builds on it: the next run tries again
                 whole = await stage(job) and whole
@@ -90,11 +98,24 @@ async def denoise(
     return run.read_json("metrics.json")
 
 
+async def compare(
+    config: Config,
+    out: Path,
+    limit: int | None = None,
+    progress: Progress | None = None,
+    run: RunDir | None = None,
+) -> dict[str, Any]:
+    """Train on the rows as each arm leaves them, and compare on the held-out file; see `compare_arms`."""
+    with _interruptible():
+        return await compare_arms(config, out, denoise, limit, progress or Silent(), run)
+
+
 def _keys(config: Config, limit: int | None) -> dict[str, str]:
     """Return a digest of what each stage's result depends on."""
     inputs = (__version__, limit, stamp(config.data, config.posterior.reviewed))
-    cleaning = fingerprint(*inputs, config.model_dump(mode="json", exclude={"train"}))
-    everything = fingerprint(*inputs, config.model_dump(mode="json"))
+    cleaning = fingerprint(*inputs, config.model_dump(mode="json", exclude={"train", "evaluate", "compare"}))
+    held_out = stamp(held_out_data(config)) if config.evaluate is not None else []
+    everything = fingerprint(*inputs, config.model_dump(mode="json"), held_out)
     return {name: everything if name in AFTER_CLEANING else cleaning for name in STAGES}
 
 
@@ -107,6 +128,9 @@ async def _read(job: Job) -> bool:
     job.run.write("skipped.jsonl", b"".join(orjson.dumps(row) + b"\n" for row in rows.skipped))
     if rows.skipped:
         job.progress.note(f"{len(rows.skipped)} malformed rows were skipped; skipped.jsonl names them")
+    if job.config.evaluate is not None:
+        # a leak is said before anything is asked
+        await guard(job.config, job.task, rows.examples)
     if rows.conflicts:
         job.progress.note(f"{len(rows.conflicts)} questions have several different responses; findings.json names them")
     return _whole_at_once(job, len(rows.examples))
@@ -170,6 +194,20 @@ async def _train(job: Job) -> bool:
     return True
 
 
+async def _evaluate(job: Job) -> bool:
+    if job.config.evaluate is not None:
+        await job.models.release()
+        await evaluate_run(job.run, job.task, job.config, job.progress, job.models.calls)
+    return True
+
+
+async def _compare(job: Job) -> bool:
+    if job.config.compare is not None:
+        await job.models.release()
+        await compare(job.config, job.run.path / "compare", job.limit, job.progress, job.run)
+    return True
+
+
 async def _report(job: Job) -> bool:
     write_metrics(job.run, job.task, job.config)
     write_report(job.run, job.config)
@@ -209,7 +247,11 @@ STAGES = {
     "select": _select,
     "export": _export,
     "train": _train,
+    "evaluate": _evaluate,
+    "compare": _compare,
     "report": _report,
 }
-AFTER_CLEANING = frozenset({"export", "train", "report"})
+TRAINING = ("train", "evaluate", "compare")
+"""Stages that clean nothing."""
+AFTER_CLEANING = frozenset({"export", *TRAINING, "report"})
 """Stages whose result depends on how the rows are trained on; export writes the trainers' recipes."""

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypedDict
 
 Outcome = Literal["keep", "relabel", "drop", "review"]
 OUTCOMES: tuple[Outcome, ...] = ("keep", "relabel", "drop", "review")
+TRAINED_ON: frozenset[Outcome] = frozenset({"keep", "relabel"})
 
 JUDGES = frozenset({"agent", "self-select"})
 """Experts that say Y or N of the given response (Y: it is wrong) instead of answering the question."""

@@ -21,6 +21,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from robustft.evaluate.table import HEADING
+from robustft.evaluate.table import table as comparison_table
 from robustft.records import Answer, Example
 
 
@@ -119,6 +121,10 @@ def show_summary(metrics: dict[str, Any], out: Path) -> None:
     table.add_row("time", f"{calls['wall_s']:.1f} s")
     console = Console()
     console.print(table)
+    if metrics["evaluation"]:
+        show_evaluation(metrics["evaluation"])
+    if metrics["compare"]:
+        show_comparison(metrics["compare"], out / "compare")
     console.print(f"training files: {out / 'export'}", soft_wrap=True, highlight=False)
     if training:
         console.print(f"adapter:        {out / 'adapter'}", soft_wrap=True, highlight=False)
@@ -128,6 +134,36 @@ def show_summary(metrics: dict[str, Any], out: Path) -> None:
 def _estimate(found: dict[str, Any], name: str = "value") -> str:
     sure = "" if found.get("sure", found.get("reached")) else ", not sure"
     return f"{_percent(found[name])} ({_percent(found['low'])} to {_percent(found['high'])}){sure}"
+
+
+def show_evaluation(found: dict[str, Any]) -> None:
+    """Print how often each model is right on the held-out rows, and by how much the adapters changed that."""
+    models = {name: facts for name, facts in found.items() if name not in {"differences", "overlap"}}
+    base = found["base"]
+    table = Table(title=f"{base['n']} held-out rows, answers {base['answers']}", title_justify="left")
+    read = "strict" in base
+    for heading in ("model", "accuracy", *(["strict", "tolerant", "silent"] if read else []), "to base", "McNemar p"):
+        table.add_column(heading)
+    for name, facts in models.items():
+        row = [name, _interval({"value": facts["accuracy"], "ci95": facts["ci95"]})]
+        if read:
+            row += [_percent(facts["strict"]["accuracy"]), _percent(facts["tolerant"]["accuracy"])]
+            row.append(str(facts["abstentions"]))
+        change = found["differences"].get(name)
+        table.add_row(*row, *([_interval(change), f"{change['mcnemar_p']:.2g}"] if change else ["–", "–"]))
+    Console().print(table)
+
+
+def show_comparison(found: dict[str, Any], out: Path) -> None:
+    """Print the experiment's table."""
+    table = Table(title="Does cleaning help?", title_justify="left")
+    for name in HEADING:
+        table.add_column(name)
+    for row in comparison_table(found):
+        table.add_row(*row)
+    console = Console()
+    console.print(table)
+    console.print(f"comparison:     {out / 'compare.html'}", soft_wrap=True, highlight=False)
 
 
 def show_audit(result: dict[str, Any], folder: Path) -> None:

@@ -26,13 +26,15 @@ if TYPE_CHECKING:
 
 
 class Models:
-    """Opens the config's LLM and embedder on first use. `calls` counts what the LLM was asked.
+    """Opens the config's LLM and embedder on first use. `calls` counts what the LLM was asked, on top of what it holds.
 
     `examples` gives the rows that the scripted model simulates; no other model sees them.
     """
 
-    def __init__(self, config: Config, task: Task, examples: Callable[[], Sequence[Example]]) -> None:
-        self.calls = Calls()
+    def __init__(
+        self, config: Config, task: Task, examples: Callable[[], Sequence[Example]], calls: Calls | None = None
+    ) -> None:
+        self.calls = Calls() if calls is None else calls
         self._config, self._task, self._examples = config, task, examples
         self._opened: LLM | None = None
         self._llm: LLM | None = None

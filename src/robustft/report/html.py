@@ -10,6 +10,7 @@ from jinja2 import Environment, PackageLoader
 
 from robustft import __version__
 from robustft.config import Config
+from robustft.evaluate.table import section
 from robustft.records import Decision, Example
 from robustft.tasks.options import letters
 
@@ -33,6 +34,7 @@ def render(
         metrics=metrics,
         rows=[_row(example, decision) for example, decision in zip(examples[:MOST_ROWS], decisions, strict=False)],
         most_rows=MOST_ROWS,
+        comparison=section(metrics["compare"]) if metrics["compare"] else "",
         loss_line=polyline([(point["step"], point["loss"]) for point in loss]),
         version=__version__,
     )

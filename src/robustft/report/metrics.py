@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustft.records import OUTCOMES, Answer, Decision, Example, Outcome, Verdict
+from robustft.records import OUTCOMES, TRAINED_ON, Answer, Decision, Example, Outcome, Verdict
 from robustft.tasks.task import Task
 
 
@@ -36,7 +36,7 @@ def against_truth(
     given_right = np.array([_right(e, e.response, task) for e, _, _ in rows])
     final_right = np.array([_right(e, d.response_final, task) for e, _, d in rows])
     noisy = np.array([v.noisy for _, v, _ in rows])
-    trained_on = np.array([d.decision in {"keep", "relabel"} for _, _, d in rows])
+    trained_on = np.array([d.decision in TRAINED_ON for _, _, d in rows])
     confidence = np.array([d.confidence for _, _, d in rows])
     return {
         "noise_rate": _mean(~given_right),

@@ -6,13 +6,14 @@ import hashlib
 import logging
 import os
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from platformdirs import user_cache_dir
 
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SMOLLM2 = "SmolLM2-135M-Instruct.Q4_1.gguf"
+ADAPTER_CONFIG = "adapter_config.json"
 _SAMPLED = 1 << 20
 
 
@@ -42,7 +44,7 @@ class Weights:
 def load(config: LLMConfig) -> Weights:
     """Load the model of `llm.model`; a GGUF file is converted once into the user's cache folder.
 
-    Raises ConfigError where a library, the model, its chat template or the device is missing.
+    Raises ConfigError where a library, the model, its adapter, its chat template or the device is missing.
     """
     _require_libraries()
     import torch
@@ -63,7 +65,36 @@ def load(config: LLMConfig) -> Weights:
         ) from error
     if tokenizer.chat_template is None:
         raise ConfigError(f"llm.model: '{config.model}' has no chat template; choose an instruction-tuned model")
-    return Weights(model, tokenizer, _fingerprint(source, model), str(dtype).removeprefix("torch."))
+    known = _fingerprint(source, model)
+    if config.adapter is not None:
+        model, known = _adapted(model, config.adapter, config.model), f"{known} {_adapter_digest(config.adapter)}"
+    return Weights(model, tokenizer, known, str(dtype).removeprefix("torch."))
+
+
+def _adapted(model: PreTrainedModel, adapter: Path, name: str) -> PreTrainedModel:
+    """Return the model with the adapter beside its layers, not merged into them: bfloat16 would round most of it away.
+
+    Raises ConfigError.
+    """
+    if find_spec("peft") is None:
+        raise ConfigError('llm.adapter needs peft: pip install "robustft[train]"')
+    if not (adapter / ADAPTER_CONFIG).is_file():
+        raise ConfigError(f"llm.adapter: {adapter} is no adapter: it has no {ADAPTER_CONFIG}")
+    from peft import PeftModel
+
+    try:
+        with quiet(), warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)  # of the libraries, about each other
+            loaded = PeftModel.from_pretrained(model, str(adapter)).to(model.dtype).eval()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ConfigError(f"llm.adapter: {adapter} doesn't fit '{name}': {_first_line(error)}") from error
+    if loaded.active_peft_config.is_prompt_learning:
+        raise ConfigError(f"llm.adapter: {adapter} is no LoRA adapter")
+    return cast("PreTrainedModel", loaded.get_base_model())
+
+
+def _adapter_digest(adapter: Path) -> str:
+    return _digest([adapter / ADAPTER_CONFIG, *sorted(adapter.glob("adapter_model.*"))])
 
 
 def end_tokens(weights: Weights) -> frozenset[int]:

@@ -1,0 +1,177 @@
+"""The matched experiment: one base model, one budget, the same seeds, and rows that were cleaned in different ways."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from robustft import __version__
+from robustft.config import Arm, CompareConfig, Config, LLMConfig, TrainConfig
+from robustft.data.exports import TrainRow
+from robustft.data.readers import read
+from robustft.engine.local import Progress
+from robustft.errors import ConfigError, ModelError
+from robustft.evaluate.arms import arm_config, as_given, as_true, drawn
+from robustft.evaluate.evaluate import BASE, Sheet, Training, ask_model, base_model, prepare, with_adapter
+from robustft.evaluate.held_out import settings_of
+from robustft.evaluate.outcome import ArmRun, outcome, right_share
+from robustft.evaluate.scoring import Result
+from robustft.evaluate.table import markdown, page
+from robustft.records import Decision, Example
+from robustft.run import RunDir, fingerprint
+from robustft.tasks import make_task
+from robustft.tasks.task import Task
+from robustft.train.form import Form, train_rows
+from robustft.train.lora import train
+from robustft.train.settings import settled
+
+Denoise = Callable[[Config, Path, int | None, Progress], Awaitable[dict[str, Any]]]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Study:
+    """What all arms share: `denoise` cleans as the pipeline does; `run` is the one that the comparison is part of."""
+
+    config: Config
+    settings: CompareConfig
+    task: Task
+    examples: Sequence[Example]
+    form: Form
+    base: LLMConfig
+    out: Path
+    denoise: Denoise
+    limit: int | None
+    progress: Progress
+    run: RunDir | None
+
+
+async def compare_arms(
+    config: Config, out: Path, denoise: Denoise, limit: int | None, progress: Progress, run: RunDir | None = None
+) -> dict[str, Any]:
+    """Train on the rows as each arm leaves them, once a seed, and ask all models about the held-out rows.
+
+    Writes compare.json, compare.md and compare.html into `out`, and a folder for each arm with one for each seed in
+    it: training.json, the adapter, and result.json with every answer. Where a `run` is given, its cleaned rows and its
+    adapter are taken over where they are what an arm wants. The same call again resumes; what is finished isn't done
+    again. Returns what compare.json holds. Raises RobustFTError.
+    """
+    study = _study(config, out, denoise, limit, progress, run)
+    training = Training.of(study.examples, as_given(study.examples), study.form)
+    sheet = await prepare(config, study.task, training)
+    said = await _asked(study, out / BASE, BASE, study.base, sheet, None)
+    arms, skipped = dict[str, list[ArmRun]](), dict[str, str]()
+    for arm in study.settings.arms:
+        if arm == "oracle" and all(example.truth is None for example in study.examples):
+            skipped[arm] = "data maps no truth"
+            progress.note("arm oracle is left out: data maps no truth")
+            continue
+        arms[arm] = [await _run(study, arm, seed, sheet) for seed in study.settings.seeds]
+    found = outcome(said, arms, study.task, config) | {
+        "skipped": skipped,
+        "overlap": sheet.overlap.facts(),
+        "train": settled(config).model_dump(mode="json"),
+        "seeds": list(study.settings.seeds),
+        "steps": study.settings.steps,
+        "version": __version__,
+    }
+    folder = RunDir(out)
+    folder.write_json("compare.json", found)
+    folder.write("compare.md", (markdown(found) + "\n").encode())
+    folder.write("compare.html", page(found).encode())
+    return found
+
+
+def _study(
+    config: Config, out: Path, denoise: Denoise, limit: int | None, progress: Progress, run: RunDir | None
+) -> Study:
+    settings, task, base = config.compare or CompareConfig(), make_task(config.task), base_model(config)
+    trained = settled(config)
+    if base.backend != "local" or base.model != trained.model:
+        raise ConfigError(
+            f"compare: evaluates what it trains, {trained.model}, in this process; leave evaluate.llm out"
+        )
+    rows = read(config.data, task, limit)
+    form = Form.of(rows.examples, rows.layout, task, config)
+    return Study(config, settings, task, rows.examples, form, base, out, denoise, limit, progress, run)
+
+
+async def _run(study: Study, arm: Arm, seed: int, sheet: Sheet) -> ArmRun:
+    """Train an arm with a seed, and evaluate it."""
+    decisions = await _decisions(study, arm, seed)
+    rows = train_rows(study.examples, decisions, study.form)
+    settings = _budget(settled(study.config).model_copy(update={"seed": seed}), rows, study.settings.steps)
+    folder = study.out / arm / f"seed-{seed}"
+    if arm == study.config.method and arm not in study.settings.overrides:
+        _take_over(study.run, folder)
+    confidences = {decision.id: decision.confidence for decision in decisions}
+    facts = train(rows, settings, folder, study.progress, confidences)
+    evaluate = settings_of(study.config)
+    if evaluate.neighbours and evaluate.context == "cleaned":
+        sheet = await prepare(study.config, study.task, Training.of(study.examples, decisions, study.form))
+    model = with_adapter(study.base, str(folder / "adapter"))
+    results = await _asked(study, folder, arm, model, sheet, facts["key"])
+    share = right_share(study.examples, decisions, study.task)
+    return ArmRun(seed, len(rows), share, facts["steps"], facts["seconds"], results)
+
+
+async def _decisions(study: Study, arm: Arm, seed: int) -> list[Decision]:
+    if arm == "none":
+        return as_given(study.examples)
+    if arm == "oracle":
+        return as_true(study.examples, study.task)
+    if arm == "random":
+        return drawn(study.examples, await _cleaned(study, "posterior"), seed)
+    return await _cleaned(study, arm)
+
+
+async def _cleaned(study: Study, arm: Arm) -> list[Decision]:
+    """Clean the rows by a method, or take them from the run that has just done so. Raises ModelError."""
+    overrides = study.settings.overrides.get(arm, {})
+    if study.run is not None and arm == study.config.method and not overrides:
+        return study.run.load(Decision)
+    folder = study.out / arm / "cleaned"
+    metrics = await study.denoise(arm_config(study.config, arm, overrides), folder, study.limit, study.progress)
+    if failed := metrics["calls"]["failed"]:
+        raise ModelError(f"arm {arm}: {failed} calls failed; run the same command again to ask them once more")
+    return RunDir(folder).load(Decision)
+
+
+def _budget(settings: TrainConfig, rows: Sequence[TrainRow], steps: int | None) -> TrainConfig:
+    """Return the settings for so many steps, whatever the rows; unchanged where no number is given."""
+    if steps is None or not rows:
+        return settings
+    epochs = steps * settings.batch_size * settings.accumulation / len(rows)
+    return settings.model_copy(update={"epochs": epochs, "max_steps": steps})
+
+
+def _take_over(run: RunDir | None, folder: Path) -> None:
+    """Copy what the run has trained; `train` keeps it where it is what this arm would train, else trains anew."""
+    if run is not None and not folder.exists() and (run.path / "adapter").is_dir():
+        shutil.copytree(run.path / "adapter", folder / "adapter")
+        shutil.copy(run.path / "training.json", folder)
+
+
+async def _asked(
+    study: Study, folder: Path, name: str, model: LLMConfig, sheet: Sheet, trained: str | None
+) -> list[Result]:
+    """Ask a model, or return what it said before of these very questions."""
+    place = RunDir(folder)
+    known = place.read_json("result.json")
+    told = model.model_dump(mode="json", exclude={"adapter", "concurrency", "batch_tokens"})
+    asked = [(question.messages, question.candidates, question.truth) for question in sheet.questions]
+    key = fingerprint(__version__, trained, told, asked, _how(study))
+    if known.get("key") == key:
+        return [Result(**result) for result in known["results"]]
+    results = await ask_model(name, model, sheet, study.config, study.task, study.progress)
+    place.write_json("result.json", {"key": key, "results": results})
+    return results
+
+
+def _how(study: Study) -> Mapping[str, Any]:
+    settings = settings_of(study.config)
+    return settings.model_dump(mode="json", include={"answers", "temperature", "max_tokens"}) | {
+        "seed": study.config.seed
+    }

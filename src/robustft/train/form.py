@@ -1,0 +1,96 @@
+"""The rows as they are trained on, and so how a model that was trained on them is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from robustft.config import Config
+from robustft.data.exports import TrainRow
+from robustft.prompts import Prompt
+from robustft.records import TRAINED_ON, Decision, Example, Message
+from robustft.tasks.options import letters
+from robustft.tasks.task import Task
+
+TRAINING = Prompt("training", "{question}", frozenset({"question"}), frozenset({"instruction"}))
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The prompt and the answer of a run's rows, as they are exported, trained on and evaluated.
+
+    A conversation is taken as it came (`conversational`); a row of columns is rendered, by the user's `prompt` where
+    there is one, since its question alone doesn't hold the instruction and the options. `like` is a response as the
+    file writes them, such as 'A'; None where it gives the options' texts.
+    """
+
+    task: Task
+    config: Config
+    conversational: bool
+    like: str | None = None
+    prompt: Prompt | None = None
+
+    @classmethod
+    def of(cls, examples: Sequence[Example], layout: str, task: Task, config: Config) -> Form:
+        """Tell the form from the training rows and their layout. Raises ConfigError for a prompt with a wrong slot."""
+        own = config.prompts.training
+        return cls(task, config, layout != "columns", _like(examples), TRAINING.overridden(own) if own else None)
+
+    def ask(self, example: Example) -> tuple[Message, ...]:
+        """Return the turns before the answer; the last one is a user's."""
+        if self.conversational:
+            return example.messages
+        if self.prompt is None:
+            return tuple(self.task.render(example))
+        *earlier, last = example.messages
+        asked = self.prompt.fill(question=last["content"], instruction=self.config.task.instruction)
+        return (*earlier, Message(role="user", content=asked))
+
+    def answer(self, example: Example, response: str) -> str:
+        """Return what is trained on where `response` is the final one; of several accepted answers the first."""
+        said = response.partition(" | ")[0] if self.config.task.kind == "short" else response
+        if self.conversational:
+            return said
+        target = self.config.task.target
+        if "{option}" in target:
+            target = target.replace("{option}", self._option(example, response))
+        return target.replace("{answer}", said)
+
+    def candidates(self, example: Example) -> tuple[str, ...]:
+        """Return the answer for each of the row's options, in their order."""
+        options = example.options
+        return tuple(
+            self.answer(example, self.task.write(name, options[0] if self.like is None else self.like, options))
+            for name in letters(len(options))
+        )
+
+    def _option(self, example: Example, response: str) -> str:
+        value = self.task.label(response, example.options)
+        return self.task.write(value, example.options[0], example.options) if value and example.options else response
+
+
+def train_rows(examples: Sequence[Example], decisions: Sequence[Decision], form: Form) -> list[TrainRow]:
+    """Return the rows that were kept or relabelled, with their final responses; the arguments are aligned."""
+    return [
+        _train_row(example, decision, form)
+        for example, decision in zip(examples, decisions, strict=True)
+        if decision.decision in TRAINED_ON
+    ]
+
+
+def _train_row(example: Example, decision: Decision, form: Form) -> TrainRow:
+    replaced = decision.response_given if decision.decision == "relabel" else None
+    return TrainRow(
+        id=example.id,
+        messages=form.ask(example),
+        response=form.answer(example, decision.response_final or ""),
+        rejected=None if replaced is None else form.answer(example, replaced),
+        source=example.source,
+    )
+
+
+def _like(examples: Sequence[Example]) -> str | None:
+    """Return the first response that is no option's text; None where most responses are."""
+    given = [(example.response.strip(), example) for example in examples if example.response is not None]
+    other = [response for response, example in given if response not in example.options]
+    return other[0] if 2 * len(other) > len(given) else None
