@@ -130,7 +130,7 @@ async def test_every_method_is_audited(tmp_path: Path, make: MakeConfig, method:
     found = await audit(config, tmp_path / "run", rate=0.25)
     run = RunDir(tmp_path / "run/audit-symmetric")
     assert run.read_json("audit.json") == found
-    examples, verdicts, decisions = run.load(Example), run.load(Verdict), run.load(Decision)
+    examples, verdicts, decisions = list(run.load(Example)), list(run.load(Verdict)), list(run.load(Decision))
     before = [e.source[REFERENCE] for e in examples]
     planted = [e.response != was for e, was in zip(examples, before, strict=True)]
     assert (found["n"], found["planted"], sum(planted)) == (120, 30, 30)
@@ -182,7 +182,7 @@ async def test_the_users_truth_is_not_looked_at(tmp_path: Path, make: MakeConfig
         await audit(config, tmp_path / name)
         run = RunDir(tmp_path / name / "audit-symmetric")
         assert (run.config().data.truth, run.config().data.truth_path) == (REFERENCE, None)
-        decisions.append(run.load(Decision))
+        decisions.append(list(run.load(Decision)))
     assert decisions[0] == decisions[1] == decisions[2]
 
 
@@ -191,7 +191,7 @@ async def test_the_scripted_model_keeps_a_truth_that_isnt_planted_over(tmp_path:
     examples = []
     for name in ("truth", "answer"):
         await audit(make(path, method="none", data={"truth": name}), tmp_path / name, 0.5)
-        examples.append(RunDir(tmp_path / name / "audit-symmetric").load(Example))
+        examples.append(list(RunDir(tmp_path / name / "audit-symmetric").load(Example)))
     truths = [[example.truth for example in run] for run in examples]
     assert truths[0] == truths[1] == [example.source["truth"] for example in examples[0]]
 
@@ -204,7 +204,7 @@ async def test_open_answers_and_rows_without_a_response(tmp_path: Path, make: Ma
     for kind in ("symmetric", "truncated"):
         found = await audit(make(path, task={"kind": "short"}), tmp_path / "run", 0.5, kind)
         assert (found["n"], found["planted"]) == (32, 16)
-    final = RunDir(tmp_path / "run/audit-truncated").load(Example)
+    final = list(RunDir(tmp_path / "run/audit-truncated").load(Example))
     assert {e.response for e in final if e.response != e.source[REFERENCE]} <= {"Ro", "Paris,", "Bern", "New"}
 
 

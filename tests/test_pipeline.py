@@ -21,7 +21,7 @@ async def test_every_row_ends_in_exactly_one_decision(tmp_path: Path, make: Make
     config = make(write_moods(tmp_path / "d.csv"), method=method, posterior={"noise": "symmetric"})
     metrics = await denoise(config, tmp_path / "run")
     run = RunDir(tmp_path / "run")
-    examples, decisions = run.load(Example), run.load(Decision)
+    examples, decisions = list(run.load(Example)), list(run.load(Decision))
     assert [d.id for d in decisions] == [e.id for e in examples]
     assert sum(metrics["decisions"].values()) == metrics["n"] == 60
     assert set(metrics["decisions"]) == set(OUTCOMES)
@@ -38,14 +38,14 @@ async def test_the_paper_method_follows_its_rules(tmp_path: Path, make: MakeConf
     config = make(write_moods(tmp_path / "d.csv", n=120), llm={"scripted": {"accuracy": 0.8}})
     await denoise(config, tmp_path / "run")
     run = RunDir(tmp_path / "run")
-    answers = {(a.id, a.expert): a for a in run.load(Answer)}
-    verdicts = {v.id: v for v in run.load(Verdict)}
+    answers = {(a.id, a.expert): a for a in list(run.load(Answer))}
+    verdicts = {v.id: v for v in list(run.load(Verdict))}
     clean = {v.id for v in verdicts.values() if not v.noisy}
-    relabels = {r.id: r for r in run.load(Relabel)}
+    relabels = {r.id: r for r in list(run.load(Relabel))}
     assert set(relabels) == set(verdicts) - clean
     nll = {row: r.nll for row, r in relabels.items() if r.response is not None and r.nll is not None}
     median = np.median(list(nll.values()))
-    for decision in run.load(Decision):
+    for decision in list(run.load(Decision)):
         if decision.id in clean:
             assert decision.decision == "keep"
             views = [answers[decision.id, expert].value for expert in ("direct", "reasoning")]
@@ -99,9 +99,9 @@ async def test_failed_calls_leave_review_and_are_asked_again(tmp_path: Path, mak
     faulty = make(write_moods(tmp_path / "d.csv", n=200), llm={"scripted": {"faults": 0.1}})
     metrics = await denoise(faulty, tmp_path / "run")
     run = RunDir(tmp_path / "run")
-    failed = {a.id for a in run.load(Answer) if a.finish == "error"}
+    failed = {a.id for a in list(run.load(Answer)) if a.finish == "error"}
     assert failed
-    assert {d.id for d in run.load(Decision) if d.decision == "review"} == failed
+    assert {d.id for d in list(run.load(Decision)) if d.decision == "review"} == failed
     assert metrics["calls"]["failed"] >= len(failed)
     assert not run.finished("detect", run.read_json("stages.json")["read"]["key"])
 
@@ -126,7 +126,7 @@ async def test_the_posterior_mends_labels_and_running_again_asks_nothing(tmp_pat
     assert (again["calls"]["requests"], again["calls"]["cached"]) == (0, first["calls"]["requests"])
     for name in ("decisions.parquet", "beliefs.parquet", "export/train_messages.jsonl"):
         assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "other" / name).read_bytes()
-    beliefs, decisions = RunDir(tmp_path / "run").load(Belief), RunDir(tmp_path / "run").load(Decision)
+    beliefs, decisions = list(RunDir(tmp_path / "run").load(Belief)), list(RunDir(tmp_path / "run").load(Decision))
     assert [belief.id for belief in beliefs] == [f"r{i}" for i in range(300)] == [d.id for d in decisions]
     for belief, decision in zip(beliefs, decisions, strict=True):
         assert sum(belief.probs) == pytest.approx(1.0)
@@ -145,9 +145,9 @@ async def test_the_posterior_labels_what_has_no_response(tmp_path: Path, make: M
     metrics = await denoise(config, tmp_path / "run")
     assert metrics["posterior"]["identified"]
     run = RunDir(tmp_path / "run")
-    unlabelled = {example.id: example.truth for example in run.load(Example) if example.response is None}
+    unlabelled = {example.id: example.truth for example in list(run.load(Example)) if example.response is None}
     assert len(unlabelled) == 240
-    decided = [decision for decision in run.load(Decision) if decision.id in unlabelled]
+    decided = [decision for decision in list(run.load(Decision)) if decision.id in unlabelled]
     assert {decision.decision for decision in decided} <= {"relabel", "drop"}
     trained = [decision for decision in decided if decision.decision == "relabel"]
     assert len(trained) > 120
@@ -192,7 +192,7 @@ async def test_labels_stay_where_the_experts_are_at_chance_until_rows_are_review
     metrics = await denoise(make(path, **POSTERIOR | {"posterior": looked}, llm=chance), tmp_path / "run")
     assert metrics["posterior"]["identified"]
     assert "rests on the 40 reviewed rows" in metrics["posterior"]["reason"]
-    decisions = {decision.id: decision for decision in RunDir(tmp_path / "run").load(Decision)}
+    decisions = {decision.id: decision for decision in list(RunDir(tmp_path / "run").load(Decision))}
     assert {decisions[row].decision for row in seen} == {"keep", "relabel"}
     assert all(decisions[row].response_final == truth[row] for row in seen)
     assert all(decisions[row].confidence == pytest.approx(1.0) for row in seen)
@@ -210,7 +210,7 @@ async def test_a_probe_alone_mends_labels_and_calls_no_model(tmp_path: Path, mak
     nowhere = {"backend": "openai", "base_url": "http://127.0.0.1:9/v1"}
     metrics = await denoise(make(path, **POSTERIOR | {"experts": ["probe"]}, llm=nowhere), tmp_path / "run")
     assert metrics["calls"]["requests"] == 0
-    assert [(a.id, a.expert) for a in RunDir(tmp_path / "run").load(Answer)] == [(r["id"], "probe") for r in rows]
+    assert [(a.id, a.expert) for a in list(RunDir(tmp_path / "run").load(Answer))] == [(r["id"], "probe") for r in rows]
     assert metrics["truth"]["detection"]["f1"] > 0.9
     assert metrics["truth"]["label_accuracy"]["after_all"] > 0.9 > metrics["truth"]["label_accuracy"]["before"]
 
@@ -222,7 +222,7 @@ async def test_rows_without_a_response_are_labelled_or_left_out(tmp_path: Path, 
     assert (await denoise(make(path, method="none"), tmp_path / "none"))["decisions"]["drop"] == 20
     await denoise(make(path, method="self-label"), tmp_path / "run")
     for example, decision in zip(
-        RunDir(tmp_path / "run").load(Example), RunDir(tmp_path / "run").load(Decision), strict=True
+        list(RunDir(tmp_path / "run").load(Example)), list(RunDir(tmp_path / "run").load(Decision)), strict=True
     ):
         assert decision.decision == "relabel" or example.response is not None
 
@@ -292,7 +292,7 @@ async def test_nobody_sees_the_truth_or_an_unmapped_column(
                 )
             config = make(path, **sections, ledger=str(tmp_path / f"{run}.sqlite"))
             await denoise(config, tmp_path / run)
-            runs.append(RunDir(tmp_path / run).load(Decision))
+            runs.append(list(RunDir(tmp_path / run).load(Decision)))
         sent = "".join(str(wire.body) for wire in server.seen)
     assert {wire.path.rsplit("/", 1)[-1] for wire in server.seen} >= {"completions", "embeddings"}
     assert len(server.seen) > 100
@@ -323,7 +323,7 @@ async def test_the_gt_column_of_fpb_leaks_nowhere(tmp_path: Path, make: MakeConf
             await denoise(config, tmp_path / name)
             assert not any("CANARY" in str(wire.body) for wire in server.seen)
             assert len(server.seen) > 80
-        runs.append(RunDir(tmp_path / name).load(Decision))
+        runs.append(list(RunDir(tmp_path / name).load(Decision)))
     assert runs[0] == runs[1]
 
 
@@ -343,7 +343,7 @@ async def test_the_unanimity_rule_has_its_closed_form(
     run = RunDir(tmp_path / "run")
     n, e, slip = metrics["n"], metrics["truth"]["noise_rate"], (1 - accuracy) / 2
     kept_right, kept_wrong = (1 - e) * accuracy**2, e * slip**2
-    clean = np.array([not verdict.noisy for verdict in run.load(Verdict)])
+    clean = np.array([not verdict.noisy for verdict in list(run.load(Verdict))])
     p = kept_right + kept_wrong
     assert n == 1585
     assert abs(clean.mean() - p) < 3 * np.sqrt(p * (1 - p) / n)

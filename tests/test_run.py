@@ -56,11 +56,11 @@ def test_records_come_back_as_they_were_saved(
     run.save(Verdict, verdicts)
     run.save(Relabel, relabels)
     run.save(Decision, decisions)
-    assert run.load(Example) == examples
-    assert run.load(Answer) == answers
-    assert run.load(Verdict) == verdicts
-    assert run.load(Relabel) == relabels
-    assert run.load(Decision) == decisions
+    assert list(run.load(Example)) == examples
+    assert list(run.load(Answer)) == answers
+    assert list(run.load(Verdict)) == verdicts
+    assert list(run.load(Relabel)) == relabels
+    assert list(run.load(Decision)) == decisions
 
 
 def test_a_stage_is_finished_only_under_its_own_key(tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="not a run directory"):
         RunDir.existing(tmp_path)
     with pytest.raises(RobustFTError, match=r"decisions\.parquet: not there yet"):
-        RunDir(tmp_path).load(Decision)
+        list(RunDir(tmp_path).load(Decision))
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="can't write there"):
         RunDir.create(tmp_path / "file", Config())

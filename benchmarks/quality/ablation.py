@@ -35,6 +35,7 @@ from robustft.fusion.posterior import fit, posterior
 from robustft.fusion.probe import partitions_of, with_probe
 from robustft.fusion.target import suspects
 from robustft.fusion.views import PROBE, views_of
+from robustft.fusion.views import Rows as KnownRows
 from robustft.llm.models import Models
 from robustft.records import Answer, Example
 from robustft.report.metrics import expected_calibration_error
@@ -62,9 +63,9 @@ def open_rows(folder: Path) -> Rows:
     """Read a cell's run directory. Raises RobustFTError."""
     run = RunDir(folder)
     config = run.config()
-    task, examples = make_task(config.task), run.load(Example)
-    answers = [answer for answer in run.load(Answer) if answer.expert != PROBE]
-    views = views_of(examples, answers, config.experts, task)
+    task, examples = make_task(config.task), list(run.load(Example))
+    answers = [answer for answer in list(run.load(Answer)) if answer.expert != PROBE]
+    views = views_of(KnownRows.of(examples, task), [answers], config.experts, task)
     truth = [task.label(example.truth or "", example.options) for example in examples]
     places = [candidates.index(value or "") for candidates, value in zip(views.candidates, truth, strict=True)]
     embeddings = asyncio.run(_embedded(config, examples)) if PROBE in config.experts else None

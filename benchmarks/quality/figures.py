@@ -26,7 +26,7 @@ def figures(run: RunDir) -> dict[str, Any]:
     truth, calls, n = metrics["truth"], metrics["calls"], metrics["n"]
     learnt = run.read_json("findings.json").get("posterior") or {}
     asked = calls["requests"] + calls["cached"]
-    tokens = sum(answer.tokens_in + answer.tokens_out for answer in run.load(Answer))
+    tokens = sum(answer.tokens_in + answer.tokens_out for answer in list(run.load(Answer)))
     return {
         "n": n,
         "noise_rate": truth["noise_rate"],
@@ -35,7 +35,7 @@ def figures(run: RunDir) -> dict[str, Any]:
         "accuracy_taken": truth["label_accuracy"]["after_kept"],
         "coverage": truth["coverage"],
         "false_correction_rate": truth["false_correction_rate"],
-        "changed_right_labels": _changed(run.load(Example), run.load(Decision), task),
+        "changed_right_labels": _changed(list(run.load(Example)), list(run.load(Decision)), task),
         "ece": truth["ece"],
         "noise_rate_estimate": learnt["noise_rate"]["value"] if learnt else metrics["noise_rate_estimate"],
         "identified": learnt.get("identified"),
@@ -47,7 +47,7 @@ def figures(run: RunDir) -> dict[str, Any]:
 
 def right_by_confidence(run: RunDir) -> str:
     """Return '1' for each row whose final response is right, else '0', from the most confident row down."""
-    examples, decisions, task = run.load(Example), run.load(Decision), make_task(run.config().task)
+    examples, decisions, task = list(run.load(Example)), list(run.load(Decision)), make_task(run.config().task)
     right = [
         _same(example, decision.response_final, example.truth, task)
         for example, decision in zip(examples, decisions, strict=True)

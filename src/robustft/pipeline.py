@@ -25,6 +25,7 @@ from robustft.engine.local import Progress, Silent
 from robustft.evaluate.compare import compare_arms
 from robustft.evaluate.evaluate import guard
 from robustft.evaluate.held_out import held_out_data, settings_of
+from robustft.fusion.verdicts import Believed, verdicts_of
 from robustft.llm.models import Models
 from robustft.outputs import (
     evaluate_run,
@@ -36,11 +37,12 @@ from robustft.outputs import (
     write_training_files,
 )
 from robustft.records import OF_RELABEL, Answer, Belief, Decision, Example, Relabel, Verdict
-from robustft.relabel.relabel import relabel
+from robustft.relabel.relabel import ask, propose
 from robustft.relabel.review import make_reviewer
 from robustft.run import RunDir, fingerprint
 from robustft.select.believe import decide_by_belief
 from robustft.select.decide import decide
+from robustft.store import Stored, stretches
 from robustft.tasks import make_task
 from robustft.tasks.task import Task
 from robustft.train.settings import settled
@@ -139,43 +141,54 @@ async def _read(job: Job) -> bool:
 async def _detect(job: Job) -> bool:
     work = _work(job)
     found = await detect(work)
-    job.run.save(Answer, found.answers)
+    answers = job.run.save(Answer, *found.said)
     job.run.save(Verdict, found.verdicts)
     if found.fused is not None:
         save_belief(job.run, work.examples, found.fused, job.config)
-    return _no_call_failed(found.answers, job)
+    return _no_call_failed(answers, job)
 
 
 async def _relabel(job: Job) -> bool:
-    work = _work(job)
-    before = [answer for answer in job.run.load(Answer) if answer.expert not in OF_RELABEL]
-    found = await relabel(work, before, job.run.load(Verdict))
-    job.run.save(Answer, before + found.answers)
-    job.run.save(Verdict, found.verdicts)
-    job.run.save(Relabel, found.relabels)
-    if found.fused is not None:
-        save_belief(job.run, work.examples, found.fused, job.config)
-        job.progress.note(found.fused.reason)
-    return _no_call_failed(found.answers, job)
+    work, run = _work(job), job.run
+    before = [part for part in stretches(run.load(Answer)) if part[0].expert not in OF_RELABEL]
+    asked = await ask(work, before, run.load(Verdict))
+    said = [*before, *asked.said]
+    answers = run.save(Answer, *said)
+    if asked.fused is not None:
+        run.save(Verdict, verdicts_of(work.examples, said, asked.fused))
+        save_belief(run, work.examples, asked.fused, job.config)
+    believed, verdicts = _believed(job), run.load(Verdict)
+    proposed = propose(work.examples, said, verdicts, believed, asked.shown, job.config, job.task)
+    run.save(Relabel, proposed)
+    if believed is not None:
+        job.progress.note(run.read_json("findings.json")["posterior"]["reason"])
+    return _no_call_failed(answers, job)
 
 
 def _work(job: Job) -> Work:
     """Return the rows, what a person knows of them, and the models."""
     examples, path = job.run.load(Example), job.config.posterior.reviewed
     reviewed = read_reviewed(path, job.config.data, job.task, examples) if path else {}
-    return Work(examples, job.config, job.task, job.models.llm, job.models.embedder, job.progress, reviewed)
+    llm, embedder = job.models.llm, job.models.embedder
+    return Work(examples, job.config, job.task, llm, embedder, job.progress, reviewed, job.run.path)
+
+
+def _believed(job: Job) -> Believed | None:
+    """Return what is believed, where the method is the posterior."""
+    if job.config.method != "posterior":
+        return None
+    learnt = job.run.read_json("findings.json")["posterior"]
+    return Believed(job.run.load(Belief), learnt["identified"])
 
 
 async def _select(job: Job) -> bool:
-    run = job.run
-    examples, answers, verdicts, relabels = run.load(Example), run.load(Answer), run.load(Verdict), run.load(Relabel)
+    run, believed = job.run, _believed(job)
+    examples, said, verdicts = run.load(Example), stretches(run.load(Answer)), run.load(Verdict)
     job.progress.start("select", len(examples))
-    if job.config.method == "posterior":
-        identified = run.read_json("findings.json")["posterior"]["identified"]
-        decisions = decide_by_belief(examples, answers, run.load(Belief), verdicts, identified, job.config, job.task)
+    if believed is not None:
+        run.save(Decision, decide_by_belief(examples, said, believed, verdicts, job.config, job.task))
     else:
-        decisions = decide(examples, answers, verdicts, relabels, job.config, job.task)
-    run.save(Decision, decisions)
+        run.save(Decision, decide(examples, said, verdicts, run.load(Relabel), job.config, job.task))
     return _whole_at_once(job, len(examples))
 
 
@@ -233,8 +246,8 @@ def _whole_at_once(job: Job, rows: int) -> bool:
     return True
 
 
-def _no_call_failed(answers: list[Answer], job: Job) -> bool:
-    failed = sum(answer.finish == "error" for answer in answers)
+def _no_call_failed(answers: Stored[Answer], job: Job) -> bool:
+    failed = sum([*table["finish"].to_pylist()].count("error") for table in answers.tables(["finish"]))
     if failed:
         job.progress.note(f"{failed} calls failed; their rows are marked 'review', the same command asks them again")
     return failed == 0

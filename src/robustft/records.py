@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, TypedDict, TypeVar
 
 Outcome = Literal["keep", "relabel", "drop", "review"]
 OUTCOMES: tuple[Outcome, ...] = ("keep", "relabel", "drop", "review")
@@ -123,9 +122,22 @@ class Decision:
     votes: Mapping[str, str | None] = field(default_factory=dict)
 
 
-def said_by_row(answers: Iterable[Answer]) -> Mapping[str, list[Answer]]:
-    """Group answers by their row, in the order in which they come; a row of which nothing was said has no answers."""
-    rows: defaultdict[str, list[Answer]] = defaultdict(list)
-    for answer in answers:
-        rows[answer.id].append(answer)
-    return rows
+OfRow = TypeVar("OfRow", Answer, Relabel)
+
+
+def by_row(examples: Iterable[Example], parts: Iterable[Iterable[OfRow]]) -> Iterator[list[OfRow]]:
+    """Yield what there is of each row, what comes from the first part first; each part is in the rows' order.
+
+    Raises ValueError where a part is not, or knows a row that isn't there.
+    """
+    sources = [iter(part) for part in parts]
+    heads = [next(source, None) for source in sources]
+    for example in examples:
+        found = []
+        for i, source in enumerate(sources):
+            while (head := heads[i]) is not None and head.id == example.id:
+                found.append(head)
+                heads[i] = next(source, None)
+        yield found
+    if left := next((head for head in heads if head is not None), None):
+        raise ValueError(f"{type(left).__name__} of row '{left.id}' is not in the rows' order")

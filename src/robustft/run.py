@@ -5,79 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import orjson
-import pyarrow as pa
-import pyarrow.parquet as pq
 import yaml
 
+from robustft import store
 from robustft.config import Config
 from robustft.errors import ConfigError, RobustFTError
-from robustft.records import Answer, Belief, Decision, Example, Relabel, Verdict
-
-Record = TypeVar("Record", Example, Answer, Belief, Verdict, Relabel, Decision)
-
-_TEXT, _REAL, _COUNT = pa.string(), pa.float64(), pa.int64()
-_TURNS = pa.list_(pa.struct([("role", _TEXT), ("content", _TEXT)]))
-# votes and source are JSON text: their keys differ from run to run
-TABLES: Mapping[type, tuple[str, pa.Schema]] = {
-    Example: (
-        "examples",
-        pa.schema(
-            {
-                "id": _TEXT,
-                "messages": _TURNS,
-                "response": _TEXT,
-                "options": pa.list_(_TEXT),
-                "truth": _TEXT,
-                "source": _TEXT,
-            }
-        ),
-    ),
-    Answer: (
-        "answers",
-        pa.schema(
-            {
-                "id": _TEXT,
-                "expert": _TEXT,
-                "text": _TEXT,
-                "value": _TEXT,
-                "nll": _REAL,
-                "probs": pa.list_(_REAL),
-                "mass": _REAL,
-                "reasoning": _TEXT,
-                "finish": _TEXT,
-                "tokens_in": _COUNT,
-                "tokens_out": _COUNT,
-            }
-        ),
-    ),
-    Belief: ("beliefs", pa.schema({"id": _TEXT, "candidates": pa.list_(_TEXT), "probs": pa.list_(_REAL)})),
-    Verdict: ("verdicts", pa.schema({"id": _TEXT, "noisy": pa.bool_(), "confidence": _REAL, "reason": _TEXT})),
-    Relabel: (
-        "relabels",
-        pa.schema({"id": _TEXT, "response": _TEXT, "reason": _TEXT, "context_ids": pa.list_(_TEXT), "nll": _REAL}),
-    ),
-    Decision: (
-        "decisions",
-        pa.schema(
-            {
-                "id": _TEXT,
-                "decision": _TEXT,
-                "response_given": _TEXT,
-                "response_final": _TEXT,
-                "confidence": _REAL,
-                "reason": _TEXT,
-                "votes": _TEXT,
-            }
-        ),
-    ),
-}
-_JSON_FIELDS = {"source", "votes"}
-_TUPLE_FIELDS = {"messages", "options", "candidates", "probs", "context_ids"}
+from robustft.store import TABLES, Record, Stored
 
 
 class RunDir:
@@ -121,22 +59,20 @@ class RunDir:
         path = self.path / name
         return dict(orjson.loads(path.read_bytes())) if path.exists() else {}
 
-    def save(self, kind: type[Record], rows: Sequence[Record]) -> None:
-        """Write the records of a kind."""
-        name, schema = TABLES[kind]
-        columns = [
-            pa.array([_encode(field.name, getattr(row, field.name)) for row in rows], field.type) for field in schema
-        ]
-        table = pa.Table.from_arrays(columns, schema=schema)
-        write_atomically(self.path / f"{name}.parquet", lambda path: pq.write_table(table, path, compression="zstd"))
+    def save(self, kind: type[Record], *parts: Iterable[Record]) -> Stored[Record]:
+        """Write the records of a kind, one part after the other. Returns them as they are stored."""
+        write_atomically(self._file_of(kind), lambda path: store.write(path, kind, parts))
+        return self.load(kind)
 
-    def load(self, kind: type[Record]) -> list[Record]:
-        """Read the records of a kind. Raises RobustFTError where the stage that writes them has not run."""
-        path = self.path / f"{TABLES[kind][0]}.parquet"
+    def load(self, kind: type[Record]) -> Stored[Record]:
+        """Open the records of a kind. Raises RobustFTError where the stage that writes them has not run."""
+        path = self._file_of(kind)
         if not path.exists():
             raise RobustFTError(f"{path}: not there yet; run the same command again to finish the run")
-        rows = pq.read_table(path).to_pylist()
-        return [kind(**{name: _decode(name, value) for name, value in row.items()}) for row in rows]
+        return Stored(path, kind)
+
+    def _file_of(self, kind: type[Record]) -> Path:
+        return self.path / f"{TABLES[kind][0]}.parquet"
 
     def finished(self, stage: str, key: str) -> bool:
         """Whether this very stage, with these very inputs, has finished before."""
@@ -168,15 +104,3 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
     finally:
         temporary.unlink(missing_ok=True)
     return path
-
-
-def _encode(name: str, value: Any) -> Any:
-    if name in _JSON_FIELDS:
-        return orjson.dumps(dict(value)).decode()
-    return list(value) if name in _TUPLE_FIELDS and value is not None else value
-
-
-def _decode(name: str, value: Any) -> Any:
-    if name in _JSON_FIELDS:
-        return orjson.loads(value)
-    return tuple(value) if name in _TUPLE_FIELDS and value is not None else value

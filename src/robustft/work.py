@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from robustft.config import Config
 from robustft.engine.local import Progress
@@ -17,7 +18,8 @@ from robustft.tasks.task import Task
 class Work:
     """The rows and the models, which are opened when they are first asked for.
 
-    `reviewed`: the true value of the rows that a person has looked at, by id.
+    `reviewed`: the true value of the rows that a person has looked at, by id. `folder` has room for what is said until
+    the stage ends.
     """
 
     examples: Sequence[Example]
@@ -27,3 +29,4 @@ class Work:
     open_embedder: Callable[[], Awaitable[Embedder]]
     progress: Progress
     reviewed: Mapping[str, str] = field(default_factory=dict)
+    folder: Path | None = None

@@ -112,7 +112,7 @@ def test_an_expert_alone_is_as_good_as_it_is_set_to(results: dict[str, Any], out
     cells = [cell for cell in results["cells"] if cell["method"]["kind"] == "self-label"]
     assert np.mean([cell["figures"]["accuracy_all"] for cell in cells]) == pytest.approx(0.755, abs=0.08)
     assert all(cell["figures"]["calls"] == 1 for cell in cells)
-    runs = [RunDir(out / f"shop-30-all-scripted-0.755-self-label-{seed}").load(Decision) for seed in range(2)]
+    runs = [list(RunDir(out / f"shop-30-all-scripted-0.755-self-label-{seed}").load(Decision)) for seed in range(2)]
     assert runs[0] != runs[1]
 
 
@@ -126,9 +126,9 @@ def test_the_paper_at_its_own_coverage_is_what_it_trains_on(results: dict[str, A
 
 def test_a_baseline_writes_the_records_of_a_run(out: Path) -> None:
     run = RunDir(out / "shop-30-all-labels-probe-0")
-    examples, decisions, verdicts = run.load(Example), run.load(Decision), run.load(Verdict)
+    examples, decisions, verdicts = list(run.load(Example)), list(run.load(Decision)), list(run.load(Verdict))
     noisy = [verdict.id for verdict in verdicts if verdict.noisy]
-    assert noisy == [proposal.id for proposal in run.load(Relabel)]
+    assert noisy == [proposal.id for proposal in list(run.load(Relabel))]
     assert noisy == [decision.id for decision in decisions if decision.decision == "relabel"]
     assert all(d.response_final in e.options for e, d in zip(examples, decisions, strict=True))
     metrics = run.read_json("metrics.json")
@@ -255,7 +255,7 @@ def test_a_run_takes_the_reviewed_rows(source: Source, tmp_path: Path) -> None:
     run_cell(order)
     with reviewed.open(encoding="utf-8", newline="") as file:
         known = {row["id"]: row["intent"] for row in csv.DictReader(file)}
-    decisions = RunDir(order.folder).load(Decision)
+    decisions = list(RunDir(order.folder).load(Decision))
     assert {d.id: d.response_final for d in decisions if d.id in known} == known
     assert finished(order)
     reviewed.write_text(reviewed.read_text(encoding="utf-8").partition("\n")[0] + "\n", encoding="utf-8")
@@ -354,5 +354,5 @@ def test_cleanlab_is_a_cell_like_the_others(command: list[str], out: Path) -> No
     figures = run.read_json(CELL)["figures"]
     assert figures["coverage"] == 1
     assert 0 < figures["noise_rate_estimate"] < 1
-    changed = sum(d.response_final != d.response_given for d in run.load(Decision))
+    changed = sum(d.response_final != d.response_given for d in list(run.load(Decision)))
     assert changed == run.read_json("metrics.json")["decisions"]["relabel"] > 0

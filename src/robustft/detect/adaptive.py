@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from robustft.detect.experts import Expert, make_experts
@@ -14,69 +13,59 @@ from robustft.fusion.evidence import Evidence
 from robustft.fusion.fitting import Priors
 from robustft.fusion.fuse import Fused, fuse, whom_to_ask
 from robustft.fusion.probe import partitions_of, with_probe
-from robustft.fusion.views import PROBE, Views, views_of
+from robustft.fusion.views import PROBE, Rows, Views, views_of
 from robustft.llm import asking
-from robustft.records import Answer
+from robustft.records import Answer, Example
+from robustft.store import Spool, Stored, Taken
 from robustft.work import Work
 
 
-async def ask_until_sure(work: Work) -> tuple[list[Answer], Fused]:
+async def ask_until_sure(work: Work) -> tuple[list[Stored[Answer]], Fused]:
     """Ask the config's experts in turn, and fuse what they say; context and review belong to the relabel stage.
 
-    Returns all answers, the probe's among them, and what is believed then. Raises ModelError when the model can't be
-    reached at all, ConfigError when nobody can be asked.
+    Returns what each of them said, the probe among them, and what is believed then. Raises ModelError when the model
+    can't be reached at all, ConfigError when nobody can be asked.
     """
     config = work.config
     experts = make_experts(config, work.task)
-    answers: list[Answer] = []
-    everybody = np.arange(len(work.examples))
+    rows = Rows.of(work.examples, work.task, work.reviewed)
+    said: list[Stored[Answer]] = []
     if experts:
-        answers += await _asked(experts[0], everybody, work)
+        said += await _asked(experts[0], work.examples, work)
 
     def seen() -> Views:
-        return views_of(work.examples, answers, config.experts, work.task, work.reviewed)
+        return views_of(rows, said, config.experts, work.task)
 
     if PROBE in config.experts:
-        answers += await _probe(seen(), work)
+        said += await _probe(seen(), work)
     fused = fuse(seen(), config)
     for expert in experts[1:]:
-        rows = whom_to_ask(fused, config)
-        if len(rows):
-            answers += await _asked(expert, rows, work)
+        asked = whom_to_ask(fused, config)
+        if len(asked):
+            said += await _asked(expert, Taken(work.examples, asked), work)
             fused = fuse(seen(), config)
-    return answers, fused
+    return said, fused
 
 
-async def _asked(expert: Expert, rows: NDArray[np.int64], work: Work) -> list[Answer]:
+async def _asked(expert: Expert, examples: Sequence[Example], work: Work) -> list[Stored[Answer]]:
     """Ask one expert about some rows; more samples where an answer comes without any log-probabilities."""
-    llm, config = await work.open_llm(), work.config
-    chosen = [work.examples[row] for row in rows]
-
-    async def ask(place: int) -> Answer:
-        return await expert.answer(chosen[place], llm)
-
-    answers = await asking.ask_all(expert.name, ask, chosen, config.llm.concurrency, work.progress)
+    config = work.config
+    answers = await asking.ask_all(expert.name, expert.answer, zip(examples), len(examples), work)
     if expert.name == "likelihood" and config.likelihood.prior == "batch":
-        answers = asking.batch_corrected(answers, chosen)
-    blind = [example for example, answer in zip(chosen, answers, strict=True) if _gives_no_numbers(answer)]
-    for number in range(2, config.posterior.samples + 1):
-        again = expert.sampled(number - 1)
-
-        async def ask_again(place: int, again: Expert = again) -> Answer:
-            return await again.answer(blind[place], llm)
-
-        if blind:
-            name = f"{expert.name}/{number}"
-            more = await asking.ask_all(name, ask_again, blind, config.llm.concurrency, work.progress)
-            answers += [replace(answer, expert=name) for answer in more]
-    return answers
+        answers = asking.batch_corrected(answers, examples, work.folder)
+    said = [answers]
+    blind = np.flatnonzero([_gives_no_numbers(answer) for answer in answers])
+    for number in range(2, config.posterior.samples + 1 if len(blind) else 0):
+        again = expert.sampled(number)
+        said.append(await asking.ask_all(again.name, again.answer, zip(Taken(examples, blind)), len(blind), work))
+    return said
 
 
 def _gives_no_numbers(answer: Answer) -> bool:
     return answer.value is not None and answer.probs is None and answer.nll is None
 
 
-async def _probe(views: Views, work: Work) -> list[Answer]:
+async def _probe(views: Views, work: Work) -> list[Stored[Answer]]:
     """Return the cross-fitted classifier's answers; none where options mean another thing in every row.
 
     Raises ConfigError where nobody else has answered then.
@@ -99,7 +88,10 @@ async def _probe(views: Views, work: Work) -> list[Answer]:
         seen, _ = with_probe(evidence, embeddings, partitions, priors, config.posterior.noise)
     work.progress.advance(len(examples))
     work.progress.finish()
-    return [asking.scored(example, PROBE, logp, 0) for example, logp in zip(examples, seen.logp[:, -1], strict=True)]
+    answers = Spool(Answer, work.folder)
+    for example, logp in zip(examples, seen.logp[:, -1], strict=True):
+        answers.add(asking.scored(example, PROBE, logp, 0))
+    return [answers.stored()]
 
 
 def _silence(views: Views) -> Evidence:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Iterable, Sequence
 from dataclasses import dataclass
 
 from robustft.config import Config
@@ -16,17 +16,21 @@ from robustft.fusion.fuse import Fused
 from robustft.fusion.verdicts import verdicts_of
 from robustft.llm import asking
 from robustft.llm.client import LLM
-from robustft.records import Answer, Example, Verdict
+from robustft.records import Answer, Example, Verdict, by_row
+from robustft.store import Spool, Stored
 from robustft.tasks.task import Task
 from robustft.work import Work
 
 
 @dataclass(frozen=True, slots=True)
 class Detected:
-    """What the stage found; `fused` is the posterior, where the method is that."""
+    """What the stage found: what each expert said, and the verdicts as they are asked for, both in the rows' order.
 
-    answers: list[Answer]
-    verdicts: list[Verdict]
+    `fused` is the posterior, where the method is that.
+    """
+
+    said: Sequence[Stored[Answer]]
+    verdicts: Iterable[Verdict]
     fused: Fused | None = None
 
 
@@ -38,27 +42,34 @@ async def detect(work: Work) -> Detected:
     """
     examples, config, task = work.examples, work.config, work.task
     if config.method == "posterior":
-        answers, fused = await ask_until_sure(work)
-        return Detected(answers, verdicts_of(examples, answers, fused), fused)
+        said, fused = await ask_until_sure(work)
+        return Detected(said, verdicts_of(examples, said, fused), fused)
     panel = make_panel(config, task)
-    if not panel.names:
-        return Detected([], [verdict(example, [], task) for example in examples])
-    llm = await work.open_llm()
+    said = await _ask(panel, work) if panel.names else []
+    return Detected(said, (verdict(*row, task) for row in zip(examples, by_row(examples, said), strict=True)))
 
-    async def ask_row(example: Example) -> list[Answer]:
+
+async def _ask(panel: Panel, work: Work) -> list[Stored[Answer]]:
+    """Put every row to the panel; returns what each of its members said."""
+    llm, examples, config = await work.open_llm(), work.examples, work.config
+    said = {name: Spool(Answer, work.folder) for name in panel.names}
+
+    async def ask(example: Example) -> list[Answer]:
         return await panel.answer(example, llm)
 
+    def take(example: Example, answers: list[Answer] | ModelError) -> None:
+        if isinstance(answers, ModelError):
+            answers = [asking.failed(example, name, answers) for name in panel.names]
+        for answer in answers:
+            said[answer.expert].add(answer)
+
     work.progress.start("detect", len(examples))
-    rows = await run_all(ask_row, examples, config.llm.concurrency, work.progress)
+    await run_all(ask, examples, config.llm.concurrency, take, work.progress)
     work.progress.finish()
-    answered = [
-        [asking.failed(example, name, row) for name in panel.names] if isinstance(row, ModelError) else row
-        for example, row in zip(examples, rows, strict=True)
-    ]
-    if config.likelihood.prior == "batch":
-        answered = _batch_corrected(answered, examples)
-    verdicts = [verdict(example, answers, task) for example, answers in zip(examples, answered, strict=True)]
-    return Detected([answer for answers in answered for answer in answers], verdicts)
+    found = {name: spool.stored() for name, spool in said.items()}
+    if "likelihood" in found and config.likelihood.prior == "batch":
+        found["likelihood"] = asking.batch_corrected(found["likelihood"], examples, work.folder)
+    return list(found.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +117,3 @@ async def _asked(name: str, example: Example, call: Awaitable[Answer]) -> Answer
         if error.fatal:
             raise
         return asking.failed(example, name, error)
-
-
-def _batch_corrected(answered: Sequence[list[Answer]], examples: Sequence[Example]) -> list[list[Answer]]:
-    """Correct the likelihood expert's answers, which takes those of all rows."""
-    rows = [(answer, example) for answers, example in zip(answered, examples, strict=True) for answer in answers]
-    likely = [(answer, example) for answer, example in rows if answer.expert == "likelihood"]
-    corrected = asking.batch_corrected([answer for answer, _ in likely], [example for _, example in likely])
-    new = {answer.id: answer for answer in corrected}
-    return [[new[a.id] if a.expert == "likelihood" else a for a in answers] for answers in answered]

@@ -48,7 +48,7 @@ class Expert(Protocol):
         ...
 
     def sampled(self, number: int) -> Expert:
-        """Return the expert whose answers are further draws: 0 is itself, 1 the next, ..."""
+        """Return the expert whose answers are draws of their own: 2 is the first beside its own, 3 the next, ..."""
         ...
 
 
@@ -69,7 +69,7 @@ class Direct:
 
     def sampled(self, number: int) -> Direct:
         """Draw anew."""
-        return replace(self, sampling=replace(self.sampling, sample=number))
+        return replace(self, sampling=replace(self.sampling, sample=number - 1), name=f"{self.name}/{number}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class Reasoning:
 
     def sampled(self, number: int) -> Reasoning:
         """Draw anew."""
-        return replace(self, sampling=replace(self.sampling, sample=number))
+        return replace(self, sampling=replace(self.sampling, sample=number - 1), name=f"{self.name}/{number}")
 
 
 @dataclass(frozen=True, slots=True)

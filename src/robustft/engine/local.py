@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Protocol, TypeVar
 
 from robustft.errors import ModelError
@@ -53,40 +53,45 @@ class Silent:
 
 async def run_all(
     fn: Callable[[Item], Awaitable[Result]],
-    items: Sequence[Item],
+    items: Iterable[Item],
     concurrency: int,
+    take: Callable[[Item, Result | ModelError], object],
     progress: Progress | None = None,
-) -> list[Result | ModelError]:
-    """Return fn(item) for every item, in order; an item that failed has its ModelError in its place.
+) -> None:
+    """Hand every item to `take` with its fn(item), or the ModelError where that failed; in the items' order.
 
-    At most `concurrency` items are under way. A fatal ModelError, or many failures in a row, end it at once: what
-    succeeded is in the ledger, so running again resumes.
+    At most `concurrency` items are under way, and no item is asked for before its turn. A fatal ModelError, or many
+    failures in a row, end it at once: what succeeded is in the ledger, so running again resumes.
     """
-    results: dict[int, Result | ModelError] = {}
+    done: dict[int, tuple[Item, Result | ModelError]] = {}
     patience = _Patience(2 * concurrency + PATIENCE)
     pending: Iterator[tuple[int, Item]] = iter(enumerate(items))
+    following = 0
 
     async def work() -> None:
+        nonlocal following
         for index, item in pending:
             try:
-                results[index] = await fn(item)
+                done[index] = item, await fn(item)
                 patience.success()
             except ModelError as error:
                 if error.fatal:
                     raise
-                results[index] = error
+                done[index] = item, error
                 patience.failure(error)
+            while following in done:
+                take(*done.pop(following))
+                following += 1
             if progress is not None:
                 progress.advance()
 
-    workers = [asyncio.create_task(work()) for _ in range(min(concurrency, len(items)))]
+    workers = [asyncio.create_task(work()) for _ in range(concurrency)]
     try:
         await asyncio.gather(*workers)
     finally:
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
-    return [results[index] for index in range(len(items))]
 
 
 class _Patience:

@@ -117,7 +117,7 @@ async def _run(study: Study, arm: Arm, seed: int, sheet: Sheet) -> ArmRun:
     return ArmRun(seed, len(rows), share, facts["steps"], facts["seconds"], results)
 
 
-async def _decisions(study: Study, arm: Arm, seed: int) -> list[Decision]:
+async def _decisions(study: Study, arm: Arm, seed: int) -> Sequence[Decision]:
     if arm == "none":
         return as_given(study.examples)
     if arm == "oracle":
@@ -127,7 +127,7 @@ async def _decisions(study: Study, arm: Arm, seed: int) -> list[Decision]:
     return await _cleaned(study, arm)
 
 
-async def _cleaned(study: Study, arm: Arm) -> list[Decision]:
+async def _cleaned(study: Study, arm: Arm) -> Sequence[Decision]:
     """Clean the rows by a method, or take them from the run that has just done so. Raises ModelError."""
     overrides = study.settings.overrides.get(arm, {})
     if study.run is not None and arm == study.config.method and not overrides:

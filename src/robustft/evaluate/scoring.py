@@ -63,7 +63,8 @@ async def ask(
         return _result(question, read["strict"], {reading: said.value for reading, said in read.items()})
 
     progress.start(f"ask {name}", len(questions))
-    found = await run_all(ask_one, questions, config.llm.concurrency, progress)
+    found: list[Result | ModelError] = []
+    await run_all(ask_one, questions, config.llm.concurrency, lambda _, result: found.append(result), progress)
     progress.finish()
     results = [result for result in found if isinstance(result, Result)]
     if errors := [error for error in found if isinstance(error, ModelError)]:

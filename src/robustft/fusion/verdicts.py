@@ -2,25 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
 
 from robustft.fusion.fuse import Fused
-from robustft.records import JUDGES, Answer, Belief, Example, Verdict, said_by_row
+from robustft.records import JUDGES, Answer, Belief, Example, Verdict, by_row
+from robustft.tasks.task import Task, given
 
 
-def beliefs_of(examples: Sequence[Example], fused: Fused) -> list[Belief]:
-    """Return each row's belief."""
-    rows = zip(examples, fused.views.candidates, fused.probs.tolist(), strict=True)
-    return [Belief(example.id, candidates, tuple(probs[: len(candidates)])) for example, candidates, probs in rows]
+def beliefs_of(examples: Iterable[Example], fused: Fused) -> Iterator[Belief]:
+    """Yield each row's belief."""
+    for example, candidates, probs in zip(examples, fused.views.candidates, fused.probs, strict=True):
+        yield Belief(example.id, candidates, tuple(probs[: len(candidates)].tolist()))
 
 
-def verdicts_of(examples: Sequence[Example], answers: Sequence[Answer], fused: Fused) -> list[Verdict]:
-    """Return each row's verdict: suspect labels are noisy, and so is a row without one.
+@dataclass(frozen=True, slots=True)
+class Believed:
+    """What is believed of every row, and whether enough is known for labels to be changed."""
+
+    beliefs: Sequence[Belief]
+    identified: bool
+
+
+def arrays_of(
+    examples: Iterable[Example], beliefs: Iterable[Belief], task: Task
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return the candidates' probabilities (N, K) and the labels' places (N,), -1 where there is none.
+
+    What is missing from 1 is that of an answer that nobody gave: it can't be trained on, so that no row is sure of it.
+    """
+    rows = [(belief.probs, _label(example, belief, task)) for example, belief in zip(examples, beliefs, strict=True)]
+    probs = np.zeros((len(rows), max(1, *(len(own) for own, _ in rows))))
+    for i, (own, _) in enumerate(rows):
+        probs[i, : len(own)] = own
+    return probs, np.array([label for _, label in rows])
+
+
+def verdicts_of(examples: Sequence[Example], said: Iterable[Iterable[Answer]], fused: Fused) -> Iterator[Verdict]:
+    """Yield each row's verdict: suspect labels are noisy, and so is a row without one.
 
     The confidence is the probability that the label is wrong (noisy) or right.
     """
-    said = said_by_row(answers)
-    return [_verdict(i, example, said[example.id], fused) for i, example in enumerate(examples)]
+    for i, (example, answers) in enumerate(zip(examples, by_row(examples, said), strict=True)):
+        yield _verdict(i, example, answers, fused)
+
+
+def _label(example: Example, belief: Belief, task: Task) -> int:
+    value = given(example, task)
+    if value is None:
+        return -1
+    return next(k for k, candidate in enumerate(belief.candidates) if task.agree(value, candidate))
 
 
 def _verdict(row: int, example: Example, answers: Sequence[Answer], fused: Fused) -> Verdict:

@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from robustft.config import Config
-from robustft.engine.local import Progress, run_all
+from robustft.engine.local import run_all
 from robustft.errors import ModelError
 from robustft.llm.client import LLM, Completion, Sampling, Tag
 from robustft.prompts import Prompt
 from robustft.records import Answer, Example, Message
+from robustft.store import Spool, Stored
 from robustft.tasks.options import letters
 from robustft.tasks.task import Found, Reading, Task
+
+if TYPE_CHECKING:
+    from robustft.work import Work
+
+Question = Callable[..., Awaitable[Answer]]
+"""Asks a model about a row: (example, what else it takes ..., llm)."""
 
 _WRAPPERS = " \t\r\n*_`\"'([{<$.:,;)]}>\\Ġ▁"
 
@@ -68,26 +77,31 @@ def scored(example: Example, expert: str, logits: NDArray[np.float64], tokens_in
     )
 
 
-def batch_corrected(answers: Sequence[Answer], examples: Sequence[Example]) -> list[Answer]:
+def batch_corrected(
+    answers: Sequence[Answer], examples: Sequence[Example], folder: Path | None = None
+) -> Stored[Answer]:
     """Take the mean log p of each option over all rows with the same options away from every scored answer.
 
     `answers` and `examples` are aligned. A model prefers some texts whatever it is asked; that preference is the same
     in all rows, and their mean shows it (batch calibration, Zhou et al. 2023). Rows whose options nobody shares stay
     as they are, and so do answers without probabilities.
     """
-    groups: defaultdict[tuple[str, ...], list[int]] = defaultdict(list)
-    for index, (answer, example) in enumerate(zip(answers, examples, strict=True)):
+    counts, sums = Counter[tuple[str, ...]](), dict[tuple[str, ...], NDArray[np.float64]]()
+    for answer, example in zip(answers, examples, strict=True):
         if answer.probs is not None:
-            groups[example.options].append(index)
-    corrected = list(answers)
-    for rows in groups.values():
-        if len(rows) == 1:
-            continue
-        probs = np.array([answers[row].probs for row in rows], dtype=float)
-        logp = np.log(np.maximum(probs, 1e-300))
-        for row, logits in zip(rows, logp - logp.mean(axis=0), strict=True):
-            corrected[row] = scored(examples[row], answers[row].expert, logits, answers[row].tokens_in)
-    return corrected
+            counts[example.options] += 1
+            sums[example.options] = sums.get(example.options, 0.0) + _logp(answer.probs)
+    corrected = Spool(Answer, folder)
+    for answer, example in zip(answers, examples, strict=True):
+        if answer.probs is not None and (count := counts[example.options]) > 1:
+            logits = _logp(answer.probs) - sums[example.options] / count
+            answer = scored(example, answer.expert, logits, answer.tokens_in)
+        corrected.add(answer)
+    return corrected.stored()
+
+
+def _logp(probs: Sequence[float]) -> NDArray[np.float64]:
+    return np.asarray(np.log(np.maximum(np.array(probs, dtype=float), 1e-300)))
 
 
 def read(completion: Completion, task: Task, example: Example, expert: str, reading: Reading = "tolerant") -> Answer:
@@ -112,23 +126,26 @@ def read(completion: Completion, task: Task, example: Example, expert: str, read
 
 
 async def ask_all(
-    name: str,
-    ask: Callable[[int], Awaitable[Answer]],
-    examples: Sequence[Example],
-    concurrency: int,
-    progress: Progress,
-) -> list[Answer]:
-    """Return the expert's answer to every row, `ask`ed by its place; a call that failed is an abstention.
+    name: str, question: Question, rows: Iterable[tuple[Any, ...]], total: int, work: Work
+) -> Stored[Answer]:
+    """Return what `question` says of each of the `total` rows, in their order; a call that failed is an abstention.
 
-    Raises ModelError when the model can't be reached at all.
+    A row is its Example, and what else the question takes before the model. Raises ModelError when the model can't be
+    reached at all.
     """
-    progress.start(name, len(examples))
-    rows = await run_all(ask, range(len(examples)), concurrency, progress)
-    progress.finish()
-    return [
-        failed(example, name, row) if isinstance(row, ModelError) else row
-        for example, row in zip(examples, rows, strict=True)
-    ]
+    llm = await work.open_llm()
+    answers = Spool(Answer, work.folder)
+
+    async def ask(row: tuple[Any, ...]) -> Answer:
+        return await question(*row, llm)
+
+    def take(row: tuple[Any, ...], answer: Answer | ModelError) -> None:
+        answers.add(failed(row[0], name, answer) if isinstance(answer, ModelError) else answer)
+
+    work.progress.start(name, total)
+    await run_all(ask, rows, work.config.llm.concurrency, take, work.progress)
+    work.progress.finish()
+    return answers.stored()
 
 
 def silent(example: Example, expert: str) -> Answer:

@@ -99,7 +99,8 @@ class ScriptedLLM:
     def _row(self, tag: Tag | None) -> tuple[SimulatedRow, Tag]:
         if tag is None or tag.row not in self.rows:
             raise ModelError(f"scripted model: knows no row '{tag.row if tag else None}'; map `data.truth`")
-        return self.rows[tag.row], tag
+        # a further sample of an expert is of the same opinion
+        return self.rows[tag.row], Tag(tag.row, tag.expert.partition("/")[0])
 
     def _rng(self, tag: Tag, purpose: str) -> np.random.Generator:
         return _rng(self.config.seed, tag.row, tag.expert, purpose)

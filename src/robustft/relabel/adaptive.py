@@ -3,96 +3,75 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from robustft.config import Config
 from robustft.fusion.fuse import Fused, fuse, whom_to_ask
-from robustft.fusion.views import views_of
-from robustft.llm import asking
-from robustft.records import OF_RELABEL, Answer, Example, Relabel, said_by_row
+from robustft.fusion.views import Rows, Views, views_of
+from robustft.records import OF_RELABEL, Answer, Example, by_row
 from robustft.relabel.neighbours import clean_neighbours
-from robustft.relabel.review import corrected, make_reviewer, reasoned
+from robustft.relabel.review import ask_context, ask_review
+from robustft.store import Stored, Taken
 from robustft.tasks.task import Task
 from robustft.work import Work
 
 
-async def ask_further(
-    work: Work, answers: Sequence[Answer]
-) -> tuple[list[Answer], Fused, Mapping[str, tuple[str, ...]]]:
-    """Ask for context and review where the config names them; returns the new answers, the belief, and the ids shown.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What context and review said, and the ids of the rows that each row was `shown` as context.
+
+    `fused` is the posterior with what they said, where the method is that and they said anything.
+    """
+
+    said: Sequence[Stored[Answer]] = ()
+    shown: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    fused: Fused | None = None
+
+
+async def ask_further(work: Work, said: Sequence[Stored[Answer]]) -> Asked:
+    """Ask for context and review where the config names them and they can change a decision.
 
     The neighbours are rows that are sure by themselves, with the answer that is believed of them.
     """
-    examples, config, task = work.examples, work.config, work.task
-    said = list(answers)
+    examples, config = work.examples, work.config
+    wanted = [name for name in config.experts if name in OF_RELABEL]
+    if not wanted:
+        return Asked()
+    rows, new = Rows.of(examples, work.task, work.reviewed), list[Stored[Answer]]()
     shown: dict[str, tuple[str, ...]] = {}
-    fused = fuse(views_of(examples, said, config.experts, task, work.reviewed), config)
-    for name in (name for name in config.experts if name in OF_RELABEL):
-        rows = whom_to_ask(fused, config).tolist()
-        if not rows:
+
+    def seen() -> Views:
+        return views_of(rows, [*said, *new], config.experts, work.task)
+
+    fused = fuse(seen(), config)
+    for name in wanted:
+        places = whom_to_ask(fused, config)
+        if not len(places):
             continue
-        asked = [examples[row] for row in rows]
+        asked = Taken(examples, places)
         if name == "context":
-            sure = sure_rows(examples, fused, config, task)
-            near = await clean_neighbours(examples, rows, list(sure), config.paper.neighbours, work.open_embedder)
-            neighbours = [[sure[place] for place in row] for row in near]
-            shown |= {e.id: tuple(near.id for near in nears) for e, nears in zip(asked, neighbours, strict=True)}
-            said += await _contexts(asked, neighbours, work)
+            near = await _neighbours(places.tolist(), fused, work)
+            shown |= {e.id: tuple(examples[place].id for place in row) for e, row in zip(asked, near, strict=True)}
+            new.append(await ask_context(work, asked, (_believed(row, fused, work) for row in near)))
         else:
-            said += await _reviews(asked, said, work)
-        fused = fuse(views_of(examples, said, config.experts, task, work.reviewed), config)
-    return said[len(answers) :], fused, shown
+            everything = by_row(examples, [*said, *new])
+            chosen = frozenset(places.tolist())
+            new.append(await ask_review(work, asked, (row for i, row in enumerate(everything) if i in chosen)))
+        fused = fuse(seen(), config)
+    return Asked(new, shown, fused)
 
 
-async def _contexts(asked: Sequence[Example], neighbours: Sequence[Sequence[Example]], work: Work) -> list[Answer]:
-    config, llm = work.config, await work.open_llm()
-    reviewer = make_reviewer(config, work.task)
-
-    async def ask(place: int) -> Answer:
-        return await reviewer.context(asked[place], neighbours[place], llm)
-
-    return corrected(await asking.ask_all("context", ask, asked, config.llm.concurrency, work.progress), asked, config)
+async def _neighbours(places: Sequence[int], fused: Fused, work: Work) -> list[list[int]]:
+    """Return the places of each row's neighbours among those whose confidence alone reaches the target."""
+    sure = fused.choice.confidence >= work.config.target_accuracy if fused.identified else np.zeros(0, dtype=bool)
+    clean = [row for row in np.flatnonzero(sure).tolist() if _value(fused, row) is not None]
+    return await clean_neighbours(work.examples, places, clean, work.config.paper.neighbours, work.open_embedder)
 
 
-async def _reviews(asked: Sequence[Example], said: Sequence[Answer], work: Work) -> list[Answer]:
-    config, llm = work.config, await work.open_llm()
-    reviewer, by_row = make_reviewer(config, work.task), said_by_row(said)
-
-    async def ask(place: int) -> Answer:
-        example, before = asked[place], by_row[asked[place].id]
-        context = next((a for a in before if a.expert == "context"), asking.silent(example, "context"))
-        return await reviewer.review(example, reasoned(before), context, llm)
-
-    return corrected(await asking.ask_all("review", ask, asked, config.llm.concurrency, work.progress), asked, config)
-
-
-def sure_rows(examples: Sequence[Example], fused: Fused, config: Config, task: Task) -> dict[int, Example]:
-    """Return the rows whose confidence alone reaches the target, by place, with the answer that is believed of them."""
-    if not fused.identified:
-        return {}
-    rows = np.flatnonzero(fused.choice.confidence >= config.target_accuracy).tolist()
-    believed = {row: _value(fused, row) for row in rows}
-    return {row: _with_answer(examples[row], value, task) for row, value in believed.items() if value is not None}
-
-
-def proposals(
-    examples: Sequence[Example], fused: Fused, shown: Mapping[str, tuple[str, ...]], task: Task
-) -> list[Relabel]:
-    """Propose the likeliest answer for every row of which the given response isn't."""
-    if not fused.identified:
-        return []
-    changed = np.flatnonzero(fused.choice.answer != fused.views.label).tolist()
-    return [_proposal(examples[row], _value(fused, row), shown, task) for row in changed]
-
-
-def _proposal(example: Example, value: str | None, shown: Mapping[str, tuple[str, ...]], task: Task) -> Relabel:
-    ids = shown.get(example.id, ())
-    if value is None:
-        return Relabel(example.id, None, "likeliest is an answer that nobody gave", ids)
-    response = task.write(value, example.response, example.options)
-    return Relabel(example.id, response, f"{value} is the likeliest answer", ids)
+def _believed(places: Sequence[int], fused: Fused, work: Work) -> list[Example]:
+    """Return rows with the answer that is believed of them."""
+    return [_with_answer(work.examples[place], _value(fused, place) or "", work.task) for place in places]
 
 
 def _value(fused: Fused, row: int) -> str | None:

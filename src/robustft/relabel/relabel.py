@@ -1,78 +1,73 @@
-"""The relabel stage: a proposal for every noisy row."""
+"""The relabel stage: context and review are asked where the method wants them, then responses are proposed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from robustft.config import Config
 from robustft.engine.local import Progress
-from robustft.fusion.fuse import Fused
-from robustft.fusion.verdicts import verdicts_of
-from robustft.llm import asking
-from robustft.records import Answer, Example, Relabel, Verdict, said_by_row
-from robustft.relabel.adaptive import ask_further, proposals
+from robustft.fusion.target import choose
+from robustft.fusion.verdicts import Believed, arrays_of
+from robustft.records import Answer, Example, Relabel, Verdict, by_row
+from robustft.relabel.adaptive import Asked, ask_further
 from robustft.relabel.neighbours import clean_neighbours
-from robustft.relabel.review import corrected, make_reviewer, reasoned
+from robustft.relabel.review import ask_context, ask_review
+from robustft.store import Stored, Taken
 from robustft.tasks.task import Task
 from robustft.work import Work
 
 
-@dataclass(frozen=True, slots=True)
-class Relabelled:
-    """What the stage found: the answers that it asked for (context, review), the proposals, and the verdicts then.
+async def ask(work: Work, said: Sequence[Stored[Answer]], verdicts: Iterable[Verdict]) -> Asked:
+    """Ask for context and review: `paper` about every noisy row, `posterior` where they can change a decision.
 
-    `fused` is the posterior, where the method is that.
+    `said`: what the detect stage was told. Raises ModelError when the model can't be reached at all.
     """
+    examples, k = work.examples, work.config.paper.neighbours
+    if work.config.method == "posterior":
+        return await ask_further(work, said)
+    noisy = [verdict.noisy for verdict in verdicts]
+    places = [row for row, flag in enumerate(noisy) if flag]
+    if work.config.method != "paper" or not places:
+        return Asked()
+    clean = [row for row, flag in enumerate(noisy) if not flag]
+    near = await clean_neighbours(examples, places, clean, k, work.open_embedder)
+    _note_thin_context(len(clean), near, k, work.progress)
+    asked = Taken(examples, places)
+    contexts = await ask_context(work, asked, ([examples[place] for place in row] for row in near))
+    everything = zip(noisy, by_row(examples, [*said, contexts]), strict=True)
+    reviews = await ask_review(work, asked, (answers for flag, answers in everything if flag))
+    shown = {e.id: tuple(examples[place].id for place in row) for e, row in zip(asked, near, strict=True)}
+    return Asked([contexts, reviews], shown)
 
-    answers: list[Answer]
-    relabels: list[Relabel]
-    verdicts: Sequence[Verdict]
-    fused: Fused | None = None
 
+def propose(
+    examples: Sequence[Example],
+    said: Sequence[Stored[Answer]],
+    verdicts: Iterable[Verdict],
+    believed: Believed | None,
+    shown: Mapping[str, tuple[str, ...]],
+    config: Config,
+    task: Task,
+) -> Iterator[Relabel]:
+    """Yield a proposal for every noisy row, or (`posterior`) for every row whose likeliest answer is another one.
 
-async def relabel(work: Work, answers: Sequence[Answer], verdicts: Sequence[Verdict]) -> Relabelled:
-    """Propose a response for every noisy row.
-
-    `posterior` proposes the likeliest answer; `paper` asks the reviewer; `self-label` proposes the expert's own answer;
-    `self-select` and `none` nothing.
+    `paper` proposes the reviewer's answer, `self-label` the expert's own, `self-select` and `none` nothing.
     """
-    examples, config, task = work.examples, work.config, work.task
-    if config.method == "posterior":
-        new, fused, shown = await ask_further(work, answers)
-        everything = [*answers, *new]
-        return Relabelled(new, proposals(examples, fused, shown, task), verdicts_of(examples, everything, fused), fused)
-    noisy = [example for example, verdict in zip(examples, verdicts, strict=True) if verdict.noisy]
-    said = said_by_row(answers)
-    if config.method == "self-label":
-        own = [_own_answer(example, said[example.id], task) for example in noisy]
-        return Relabelled([], own, verdicts)
-    if config.method != "paper" or not noisy:
-        nothing = [Relabel(e.id, None, f"method {config.method} proposes no response") for e in noisy]
-        return Relabelled([], nothing, verdicts)
-    clean = [row for row, verdict in enumerate(verdicts) if not verdict.noisy]
-    places = [row for row, verdict in enumerate(verdicts) if verdict.noisy]
-    near = await clean_neighbours(examples, places, clean, config.paper.neighbours, work.open_embedder)
-    neighbours = [[examples[place] for place in row] for row in near]
-    _note_thin_context(len(clean), neighbours, config.paper.neighbours, work.progress)
-    reviewer, llm = make_reviewer(config, task), await work.open_llm()
-
-    async def ask_context(row: int) -> Answer:
-        return await reviewer.context(noisy[row], neighbours[row], llm)
-
-    async def ask_review(row: int) -> Answer:
-        return await reviewer.review(noisy[row], reasoned(said[noisy[row].id]), contexts[row], llm)
-
-    contexts = corrected(
-        await asking.ask_all("context", ask_context, noisy, config.llm.concurrency, work.progress), noisy, config
-    )
-    reviews = corrected(
-        await asking.ask_all("review", ask_review, noisy, config.llm.concurrency, work.progress), noisy, config
-    )
-    rows = zip(noisy, neighbours, contexts, reviews, strict=True)
-    return Relabelled([*contexts, *reviews], [_proposal(*row, task) for row in rows], verdicts)
+    if believed is not None:
+        yield from _believed(examples, believed, shown, config, task)
+        return
+    for example, answers, verdict in zip(examples, by_row(examples, said), verdicts, strict=True):
+        if not verdict.noisy:
+            continue
+        if config.method == "paper":
+            yield _reviewed(example, shown.get(example.id, ()), answers, task)
+        elif config.method == "self-label":
+            yield _own_answer(example, answers, task)
+        else:
+            yield Relabel(example.id, None, f"method {config.method} proposes no response")
 
 
-def _note_thin_context(clean: int, neighbours: Sequence[Sequence[Example]], k: int, progress: Progress) -> None:
+def _note_thin_context(clean: int, neighbours: Sequence[Sequence[int]], k: int, progress: Progress) -> None:
     """Say where the paper's method has less context than it wants."""
     if clean == 0:
         progress.note("no row was found clean: context answers are asked without examples")
@@ -80,15 +75,36 @@ def _note_thin_context(clean: int, neighbours: Sequence[Sequence[Example]], k: i
         progress.note(f"{short} rows have fewer than {k} clean neighbours ({clean} rows are clean in all)")
 
 
-def _proposal(example: Example, near: Sequence[Example], context: Answer, review: Answer, task: Task) -> Relabel:
-    ids = tuple(neighbour.id for neighbour in near)
+def _believed(
+    examples: Sequence[Example], believed: Believed, shown: Mapping[str, tuple[str, ...]], config: Config, task: Task
+) -> Iterator[Relabel]:
+    if not believed.identified:
+        return
+    probs, label = arrays_of(examples, believed.beliefs, task)
+    choice = choose(probs, label, config.target_accuracy)
+    rows = zip(examples, believed.beliefs, choice.answer.tolist(), label.tolist(), strict=True)
+    for example, belief, answer, given in rows:
+        if answer == given:
+            continue
+        ids = shown.get(example.id, ())
+        if answer < len(belief.candidates):
+            value = belief.candidates[answer]
+            response = task.write(value, example.response, example.options)
+            yield Relabel(example.id, response, f"{value} is the likeliest answer", ids)
+        else:
+            yield Relabel(example.id, None, "likeliest is an answer that nobody gave", ids)
+
+
+def _reviewed(example: Example, near: tuple[str, ...], answers: Sequence[Answer], task: Task) -> Relabel:
+    """Return the reviewer's proposal."""
+    context, review = (next(a for a in answers if a.expert == name) for name in ("context", "review"))
     if review.finish == "error":
-        return Relabel(example.id, None, f"call failed: {review.text}", ids, context.nll)
+        return Relabel(example.id, None, f"call failed: {review.text}", near, context.nll)
     if review.value is None:
-        return Relabel(example.id, None, "the reviewer gave no readable answer", ids, context.nll)
+        return Relabel(example.id, None, "the reviewer gave no readable answer", near, context.nll)
     shown = f"with {len(near)} clean neighbours as context" if near else "without context"
     reason = f"reviewed {shown}: context says {context.value or 'nothing'}, reviewer says {review.value}"
-    return Relabel(example.id, task.write(review.value, example.response, example.options), reason, ids, context.nll)
+    return Relabel(example.id, task.write(review.value, example.response, example.options), reason, near, context.nll)
 
 
 def _own_answer(example: Example, answers: Sequence[Answer], task: Task) -> Relabel:

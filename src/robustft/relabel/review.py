@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from robustft.config import Config
@@ -10,7 +10,9 @@ from robustft.llm import asking
 from robustft.llm.client import LLM, Sampling
 from robustft.prompts import Prompt
 from robustft.records import JUDGES, Answer, Example, Message
+from robustft.store import Stored
 from robustft.tasks.task import Reading, Task, given
+from robustft.work import Work
 
 CONTEXT = Prompt(
     "context",
@@ -119,10 +121,30 @@ def make_reviewer(config: Config, task: Task) -> Reviewer | ScoredReviewer:
     )
 
 
-def corrected(answers: Sequence[Answer], examples: Sequence[Example], config: Config) -> list[Answer]:
+async def ask_context(work: Work, rows: Sequence[Example], near: Iterable[Sequence[Example]]) -> Stored[Answer]:
+    """Ask about rows with the neighbours of each as examples. Raises ModelError when the model can't be reached."""
+    reviewer = make_reviewer(work.config, work.task)
+    said = await asking.ask_all("context", reviewer.context, zip(rows, near, strict=True), len(rows), work)
+    return _corrected(said, rows, work)
+
+
+async def ask_review(work: Work, rows: Sequence[Example], said: Iterable[Sequence[Answer]]) -> Stored[Answer]:
+    """Ask for the last word on some rows; `said`: all that was said of each. Raises ModelError as `ask_context`."""
+    reviewer = make_reviewer(work.config, work.task)
+    read = ((example, *_weighed(example, answers)) for example, answers in zip(rows, said, strict=True))
+    return _corrected(await asking.ask_all("review", reviewer.review, read, len(rows), work), rows, work)
+
+
+def _corrected(answers: Stored[Answer], examples: Sequence[Example], work: Work) -> Stored[Answer]:
     """Correct scores as the likelihood expert's are."""
-    scored = config.paper.answers == "scored" and config.likelihood.prior == "batch"
-    return asking.batch_corrected(answers, examples) if scored else list(answers)
+    scored = work.config.paper.answers == "scored" and work.config.likelihood.prior == "batch"
+    return asking.batch_corrected(answers, examples, work.folder) if scored else answers
+
+
+def _weighed(example: Example, answers: Sequence[Answer]) -> tuple[Answer | None, Answer]:
+    """Return the two answers that the reviewer weighs: the experts', and the one with context."""
+    context = next((answer for answer in answers if answer.expert == "context"), asking.silent(example, "context"))
+    return reasoned([answer for answer in answers if answer.expert != "context"]), context
 
 
 def reasoned(answers: Sequence[Answer]) -> Answer | None:

@@ -2,45 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from robustft.config import Config
 from robustft.fusion.target import Choice, choose, keep_labels
-from robustft.records import Answer, Belief, Decision, Example, Outcome, Verdict, said_by_row
+from robustft.fusion.verdicts import Believed, arrays_of
+from robustft.records import Answer, Belief, Decision, Example, Outcome, Verdict, by_row
 from robustft.tasks.task import Task, given
 
 
 def decide_by_belief(
     examples: Sequence[Example],
-    answers: Sequence[Answer],
-    beliefs: Sequence[Belief],
-    verdicts: Sequence[Verdict],
-    identified: bool,
+    said: Sequence[Iterable[Answer]],
+    believed: Believed,
+    verdicts: Iterable[Verdict],
     config: Config,
     task: Task,
-) -> list[Decision]:
-    """Return one decision a row, in the rows' order.
+) -> Iterator[Decision]:
+    """Yield one decision a row, in the rows' order.
 
     Taken rows are kept where the likeliest answer is the response as given, else relabelled. Of the others, the
     likeliest to be right are set aside for review, as many as the config says, and those where a call failed; the
     rest is dropped. Where nothing is identified every labelled row is kept as it is.
     """
-    probs, label = _arrays(examples, beliefs, task)
+    beliefs, identified = believed.beliefs, believed.identified
+    probs, label = arrays_of(examples, beliefs, task)
     choice = choose(probs, label, config.target_accuracy) if identified else keep_labels(label, probs)
-    said = said_by_row(answers)
     nobody = np.array([not belief.candidates for belief in beliefs])
     reviewable = np.flatnonzero(~choice.taken | nobody)
     order = reviewable[np.argsort(-choice.confidence[reviewable], kind="stable")]
     aside = frozenset(order[: config.posterior.review].tolist())
-    rows = zip(examples, beliefs, verdicts, strict=True)
-    return [
-        _decision(_Row(i, *row, said[row[0].id]), choice, i in aside, identified, config, task)
-        for i, row in enumerate(rows)
-    ]
+    for i, row in enumerate(zip(examples, beliefs, verdicts, by_row(examples, said), strict=True)):
+        yield _decision(_Row(i, *row), choice, i in aside, identified, config, task)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,20 +76,3 @@ def _decision(row: _Row, choice: Choice, aside: bool, identified: bool, config: 
         reason=row.verdict.reason + why,
         votes={answer.expert: answer.value for answer in row.said},
     )
-
-
-def _arrays(
-    examples: Sequence[Example], beliefs: Sequence[Belief], task: Task
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return the candidates' probabilities (N, K) and the labels' places (N,).
-
-    What is missing from 1 is that of an answer that nobody gave: it can't be trained on, so that no row is sure of it.
-    """
-    probs = np.zeros((len(beliefs), max(1, *(len(belief.candidates) for belief in beliefs))))
-    label = np.full(len(beliefs), -1)
-    for i, (example, belief) in enumerate(zip(examples, beliefs, strict=True)):
-        probs[i, : len(belief.probs)] = belief.probs
-        value = given(example, task)
-        if value is not None:
-            label[i] = next(k for k, candidate in enumerate(belief.candidates) if task.agree(value, candidate))
-    return probs, label

@@ -2,38 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 
 from robustft.config import Config
-from robustft.records import JUDGES, Answer, Decision, Example, Outcome, Relabel, Verdict, said_by_row
+from robustft.records import JUDGES, Answer, Decision, Example, Outcome, Relabel, Verdict, by_row
 from robustft.select.entropy import below_median, lowest_share
 from robustft.tasks.task import Task, given
 
 
 def decide(
     examples: Sequence[Example],
-    answers: Sequence[Answer],
-    verdicts: Sequence[Verdict],
+    said: Sequence[Iterable[Answer]],
+    verdicts: Iterable[Verdict],
     relabels: Sequence[Relabel],
     config: Config,
     task: Task,
-) -> list[Decision]:
-    """Return one decision a row, in the rows' order.
+) -> Iterator[Decision]:
+    """Yield one decision a row, in the rows' order.
 
     Clean rows are kept. A noisy row with a proposal is relabelled (or kept, where the proposal is the response as
     given) if the proposal is selected: for `paper`, by the context answer's NLL; a row without log-probabilities
     can't be ranked and is set aside for review. Rows with no proposal are dropped, or, where a call failed, set aside.
     """
-    proposals = {proposal.id: proposal for proposal in relabels}
     selected = _selected(relabels, config)
-    said = said_by_row(answers)
-    failed = {answer.id: answer.text for answer in answers if answer.finish == "error"}
-    return [
-        _decision(example, verdict, proposals.get(example.id), selected, said[example.id], failed, task)
-        for example, verdict in zip(examples, verdicts, strict=True)
-    ]
+    rows = zip(examples, verdicts, by_row(examples, [relabels]), by_row(examples, said), strict=True)
+    for example, verdict, proposals, answers in rows:
+        yield _decision(example, verdict, next(iter(proposals), None), selected, answers, task)
 
 
 def _selected(relabels: Sequence[Relabel], config: Config) -> frozenset[str]:
@@ -52,14 +48,14 @@ def _decision(
     proposal: Relabel | None,
     selected: frozenset[str],
     said: Sequence[Answer],
-    failed: Mapping[str, str],
     task: Task,
 ) -> Decision:
     final = example.response
     votes = {answer.expert: answer.value for answer in said}
+    failed = next((answer.text for answer in said if answer.finish == "error"), None)
     outcome: Outcome
-    if example.id in failed:
-        outcome, reason = "review", f"a call failed, run again to ask it once more: {failed[example.id]}"
+    if failed is not None:
+        outcome, reason = "review", f"a call failed, run again to ask it once more: {failed}"
     elif not verdict.noisy:
         outcome, reason = "keep", verdict.reason
     elif proposal is None or proposal.response is None:
