@@ -7,7 +7,7 @@ from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from copy import copy
-from itertools import accumulate, islice
+from itertools import accumulate, islice, pairwise
 from pathlib import Path
 from typing import IO, Any, Generic, TypeVar, overload
 
@@ -229,7 +229,7 @@ def stretches(rows: Stored[Answer]) -> list[Stored[Answer]]:
                 starts.append(row)
                 last = expert
             row += 1
-    return [rows[start:end] for start, end in zip(starts, [*starts[1:], row], strict=True)]
+    return [rows[start:end] for start, end in pairwise([*starts, row])]
 
 
 def encoded(rows: Sequence[Record], kind: type[Record]) -> pa.Table:
