@@ -66,7 +66,7 @@ def write_config(path: Path, data: Path, out: Path, method: str, engine: str) ->
 def measured(config: Path, run: Path) -> dict[str, Any]:
     """Run it in a process of its own; returns seconds of wall time and CPU, and the peak memory in bytes."""
     began = time.monotonic()
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: S603 - this interpreter, with arguments of our own
         [sys.executable, "-m", "robustft", "run", str(config), "-o", str(run)], stdout=subprocess.DEVNULL
     )
     _, status, used = os.wait4(process.pid, 0)

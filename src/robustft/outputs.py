@@ -22,6 +22,7 @@ from robustft.records import Answer, Belief, Decision, Example, Relabel, Verdict
 from robustft.report.html import render
 from robustft.report.metrics import against_truth, count_decisions, count_readings, total_calls
 from robustft.run import RunDir, fingerprint
+from robustft.store import stretches
 from robustft.tasks.task import Task
 from robustft.train.form import Form, train_rows
 from robustft.train.lora import data_key, read_training, train
@@ -96,7 +97,7 @@ def write_metrics(run: RunDir, task: Task, config: Config) -> dict[str, Any]:
         "evaluation": _evaluation(run, task, config),
         "compare": run.read_json("compare/compare.json") if config.compare else None,
         "data": {"skipped": findings["skipped"], "conflicting_questions": len(findings["conflicts"])},
-        "readings": count_readings(examples, run.load(Answer), task),
+        "readings": count_readings(examples, stretches(run.load(Answer)), task),
         "posterior": learnt,
         "version": __version__,
     }

@@ -19,7 +19,7 @@ import orjson
 
 from robustft import __version__
 from robustft.config import Config
-from robustft.data.readers import read, read_reviewed, stamp
+from robustft.data.readers import Reader, find_conflicts, read_reviewed, stamp
 from robustft.detect.detect import detect, make_panel
 from robustft.engine.local import Progress, Silent
 from robustft.evaluate.compare import compare_arms
@@ -122,20 +122,20 @@ def _keys(config: Config, limit: int | None) -> dict[str, str]:
 
 
 async def _read(job: Job) -> bool:
-    rows = read(job.config.data, job.task, job.limit)
-    job.progress.start("read", len(rows.examples))
-    job.run.save(Example, rows.examples)
-    findings = {"layout": rows.layout, "skipped": len(rows.skipped), "conflicts": rows.conflicts}
-    job.run.write_json("findings.json", findings)
+    rows = Reader(job.config.data, job.task, job.limit)
+    examples = job.run.save(Example, rows)
+    job.progress.start("read", len(examples))
+    conflicts = find_conflicts(examples, job.task)
+    job.run.write_json("findings.json", {"layout": rows.layout, "skipped": len(rows.skipped), "conflicts": conflicts})
     job.run.write("skipped.jsonl", b"".join(orjson.dumps(row) + b"\n" for row in rows.skipped))
     if rows.skipped:
         job.progress.note(f"{len(rows.skipped)} malformed rows were skipped; skipped.jsonl names them")
     if job.config.evaluate is not None:
         # a leak is said before anything is asked
-        await guard(job.config, job.task, rows.examples)
-    if rows.conflicts:
-        job.progress.note(f"{len(rows.conflicts)} questions have several different responses; findings.json names them")
-    return _whole_at_once(job, len(rows.examples))
+        await guard(job.config, job.task, examples)
+    if conflicts:
+        job.progress.note(f"{len(conflicts)} questions have several different responses; findings.json names them")
+    return _whole_at_once(job, len(examples))
 
 
 async def _detect(job: Job) -> bool:

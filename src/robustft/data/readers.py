@@ -11,6 +11,8 @@ from itertools import combinations, islice, zip_longest
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from robustft.config import DataConfig
 from robustft.data import cells
 from robustft.data.cells import RowError
@@ -52,43 +54,69 @@ class Rows:
 
 
 def read(data: DataConfig, task: Task, limit: int | None = None) -> Rows:
-    """Read the rows that the config names; `limit` takes the first rows only, malformed ones included.
+    """Read all rows into memory, as `Reader` does one by one. Raises as that does."""
+    reader = Reader(data, task, limit)
+    examples = list(reader)
+    return Rows(examples, reader.layout, reader.skipped, find_conflicts(examples, task))
 
-    Raises DataError that names file and row: for a file that can't be read, a truth file that doesn't match, and (with
-    `on_bad_row: fail`) the first malformed row. Raises ConfigError where keys contradict one another.
+
+class Reader:
+    """Reads the rows that the config names; `limit` takes the first rows only, malformed ones included.
+
+    Iterating yields the examples in input order, once. Then `layout` and `skipped`, the malformed rows that were set
+    aside, are known. Raises DataError that names file and row: for a file that can't be read, a truth file that
+    doesn't match, and (with `on_bad_row: fail`) malformed rows. Raises ConfigError where keys contradict one another.
     """
-    if data.path is None:
-        raise ConfigError("data.path: not set; name a file, a folder or hf://DATASET")
-    if data.truth is not None and data.truth_path is not None:
-        raise ConfigError("data.truth and data.truth_path: set only one of them")
-    layout: Layout | None = None
-    ids, examples, skipped = _Ids(data.id), list[Example](), list[SkippedRow]()
-    for raw, truth in _aligned(data.path, data.truth_path, limit):
-        try:
-            _check(raw)
-            layout = layout or _detect(raw, data)
-            examples.append(_example(raw, truth, layout, data, task, ids))
-        except RowError as error:
-            place = (str(error.path), error.row or raw.number) if error.path is not None else (raw.path, raw.number)
-            skipped.append(SkippedRow(*place, error.field, error.message, raw.values))
-    if skipped and (data.on_bad_row == "fail" or not examples):
-        raise _bad_rows(skipped)
-    if layout is None:
-        raise DataError("has no rows", path=data.path)
-    return Rows(examples, layout, skipped, find_conflicts(examples, task))
+
+    def __init__(self, data: DataConfig, task: Task, limit: int | None = None) -> None:
+        if data.path is None:
+            raise ConfigError("data.path: not set; name a file, a folder or hf://DATASET")
+        if data.truth is not None and data.truth_path is not None:
+            raise ConfigError("data.truth and data.truth_path: set only one of them")
+        self.skipped: list[SkippedRow] = []
+        self._data, self._task = data, task
+        self._rows = _aligned(data.path, data.truth_path, limit)
+        self._layout: Layout | None = None
+
+    @property
+    def layout(self) -> Layout:
+        """The rows' layout. Raises DataError where there are no rows."""
+        if self._layout is None:
+            raise DataError("has no rows", path=self._data.path)
+        return self._layout
+
+    def __iter__(self) -> Iterator[Example]:
+        ids, any_read = _Ids(self._data.id), False
+        for raw, truth in self._rows:
+            try:
+                _check(raw)
+                self._layout = self._layout or _detect(raw, self._data)
+                example = _example(raw, truth, self._layout, self._data, self._task, ids)
+            except RowError as error:
+                place = (str(error.path), error.row or raw.number) if error.path is not None else (raw.path, raw.number)
+                self.skipped.append(SkippedRow(*place, error.field, error.message, raw.values))
+            else:
+                any_read = True
+                yield example
+        if self.skipped and (self._data.on_bad_row == "fail" or not any_read):
+            raise _bad_rows(self.skipped)
+        if self._layout is None:
+            raise DataError("has no rows", path=self._data.path)
 
 
 def find_conflicts(examples: Sequence[Example], task: Task) -> list[Conflict]:
     """Find the rows that ask the same and whose responses have different values, in the order of their first rows.
 
     The same: equal turns but for white space and case, and equal options in equal order. Unlabelled rows don't count.
+    The rows are gone through twice, so that only those that ask the same are held in memory.
     """
+    asked = np.fromiter((hash(_asked(e.messages, e.options)) for e in examples), np.int64, len(examples))
+    _, group, sizes = np.unique(asked, return_inverse=True, return_counts=True)
     groups: dict[object, list[tuple[str, str, str]]] = {}
-    for example in examples:
-        value = given(example, task)
-        if example.response is not None and value is not None:
-            asked = _asked(example.messages, example.options)
-            groups.setdefault(asked, []).append((example.id, example.response, value))
+    for example, repeated in zip(examples, (sizes[group] > 1).tolist(), strict=True):
+        if not repeated or example.response is None or (value := given(example, task)) is None:
+            continue
+        groups.setdefault(_asked(example.messages, example.options), []).append((example.id, example.response, value))
     return [
         Conflict(tuple(row[0] for row in group), tuple(row[1] for row in group))
         for group in groups.values()
@@ -234,7 +262,7 @@ class _Ids:
     """Gives every row its id: the one it has, or one made from what it asks, so that it survives a relabel."""
 
     column: str | None
-    rows: dict[str, RawRow] = field(default_factory=dict)
+    rows: dict[str, tuple[str, int]] = field(default_factory=dict)
     made: Counter[str] = field(default_factory=Counter)
 
     def take(self, raw: RawRow, messages: Sequence[Message], options: Sequence[str]) -> str:
@@ -246,11 +274,11 @@ class _Ids:
         if own is None and self.column:
             raise RowError("the id is empty", field=column)
         if own in self.rows:
-            first = self.rows[own]
-            where = "" if first.path == raw.path else f" of {first.path}"
-            raise RowError(f"id {cells.shown(own)} is that of row {first.number}{where} already", field=column)
+            path, number = self.rows[own]
+            where = "" if path == raw.path else f" of {path}"
+            raise RowError(f"id {cells.shown(own)} is that of row {number}{where} already", field=column)
         row_id = own or self._from_content(messages, options)
-        self.rows[row_id] = raw
+        self.rows[row_id] = raw.path, raw.number
         return row_id
 
     def _from_content(self, messages: Sequence[Message], options: Sequence[str]) -> str:

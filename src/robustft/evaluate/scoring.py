@@ -16,9 +16,7 @@ from robustft.evaluate.held_out import Question, settings_of
 from robustft.llm import asking
 from robustft.llm.client import LLM, Sampling, Tag
 from robustft.records import Answer
-from robustft.tasks.task import Reading, Task
-
-READINGS: tuple[Reading, ...] = ("strict", "tolerant")
+from robustft.tasks.task import READINGS, Reading, Task
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from robustft.records import OUTCOMES, TRAINED_ON, Answer, Decision, Example, Outcome, Verdict
-from robustft.tasks.task import Task
+from robustft.records import OUTCOMES, TRAINED_ON, Answer, Decision, Example, Outcome, Verdict, by_row
+from robustft.store import Stored
+from robustft.tasks.task import READINGS, Task
+
+READ_AGAIN = 10_000
+"""Rows whose answers are read a second time, to compare the two readings."""
 
 
-def count_decisions(decisions: Sequence[Decision]) -> dict[Outcome, int]:
+def count_decisions(decisions: Iterable[Decision]) -> dict[Outcome, int]:
     """Count each decision; the counts add up to the rows."""
     counts = Counter(decision.decision for decision in decisions)
     return {outcome: counts[outcome] for outcome in OUTCOMES}
@@ -29,15 +34,20 @@ def against_truth(
     or best-guess ones of all rows (after_all). coverage: share of rows trained on. false_correction_rate: share of
     the right responses that were changed or lost. ece: of the decisions' confidence, all rows. Null: undefined.
     """
-    known = [i for i, example in enumerate(examples) if example.truth is not None]
-    if not known:
+    rows = (row for row in zip(examples, verdicts, decisions, strict=True) if row[0].truth is not None)
+    table = np.array(
+        [
+            (_right(e, e.response, task), _right(e, d.response_final, task), v.noisy, d.decision in TRAINED_ON)
+            for e, v, d in rows
+        ],
+        dtype=bool,
+    )
+    if not len(table):
         return None
-    rows = [(examples[i], verdicts[i], decisions[i]) for i in known]
-    given_right = np.array([_right(e, e.response, task) for e, _, _ in rows])
-    final_right = np.array([_right(e, d.response_final, task) for e, _, d in rows])
-    noisy = np.array([v.noisy for _, v, _ in rows])
-    trained_on = np.array([d.decision in TRAINED_ON for _, _, d in rows])
-    confidence = np.array([d.confidence for _, _, d in rows])
+    confidence = np.array(
+        [d.confidence for e, d in zip(examples, decisions, strict=True) if e.truth is not None], dtype=float
+    )
+    given_right, final_right, noisy, trained_on = table.T
     return {
         "noise_rate": _mean(~given_right),
         "detection": detection(noisy, ~given_right),
@@ -75,16 +85,23 @@ def expected_calibration_error(
     return float(np.abs(gaps).sum() / len(confidence))
 
 
-def count_readings(examples: Sequence[Example], answers: Sequence[Answer], task: Task) -> dict[str, dict[str, int]]:
-    """Count, for each expert that writes text, how many answers the strict and the tolerant reading could read."""
-    options = {example.id: example.options for example in examples}
+def count_readings(
+    examples: Sequence[Example], said: Sequence[Stored[Answer]], task: Task
+) -> dict[str, dict[str, int]]:
+    """Count each expert's answers and abstentions, and what the two readings make of those to the first rows.
+
+    `read`: answers to the first READ_AGAIN rows, `strict` and `tolerant`: those among them that the reading can read.
+    """
     counts: dict[str, dict[str, int]] = {}
-    for answer in answers:
-        count = counts.setdefault(answer.expert, {"answers": 0, "abstained": 0, "strict": 0, "tolerant": 0})
-        count["answers"] += 1
-        count["abstained"] += answer.value is None
-        for reading in ("strict", "tolerant"):
-            count[reading] += task.extract(answer.text, options[answer.id], reading) is not None
+    for part in said:
+        silent = sum(table["value"].null_count for table in part.tables(["value"]))
+        counts[part[0].expert] = {"answers": len(part), "abstained": silent, "read": 0, "strict": 0, "tolerant": 0}
+    for example, answers in islice(zip(examples, by_row(examples, said), strict=True), READ_AGAIN):
+        for answer in answers:
+            count = counts[answer.expert]
+            count["read"] += 1
+            for reading in READINGS:
+                count[reading] += task.extract(answer.text, example.options, reading) is not None
     return counts
 
 

@@ -36,6 +36,9 @@ _REASON = re.compile(
 )
 _COMMENT = re.compile(r"(?:it|this|these|the|there|they|he|she|i|we|so)\b", re.IGNORECASE)
 
+_REMEMBERED = 4_096
+"""Texts whose forms are kept: a row's options are looked at many times over, and then no more."""
+
 
 @lru_cache(maxsize=256)
 def letters(n: int) -> tuple[str, ...]:
@@ -87,10 +90,12 @@ class Options:
         """
         lengths = {name: _shared(text, option) for name, option in zip(self.names, self.texts, strict=False)}
         best = max(lengths.values(), default=0)
+        if best == 0:
+            return None
         longest = [name for name, length in lengths.items() if length == best]
         if len(longest) > 1:
-            longest = [name for name in longest if clean(self.text(name)).text.strip()[:best] == text[:best]]
-        return (longest[0], best) if best and len(longest) == 1 else None
+            longest = [name for name in longest if _plain(self.text(name))[:best] == text[:best]]
+        return (longest[0], best) if len(longest) == 1 else None
 
     def hit(self, content: str) -> Hit | None:
         """Recognise an option at the beginning of `content`, whatever follows. The longer of letter and text wins."""
@@ -157,19 +162,31 @@ def _end(pattern: re.Pattern[str], text: str, start: int = 0) -> int:
     return match.end() if match else start
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def _tidy(text: str) -> str:
     return " ".join(clean(text).text.split())
 
 
+@lru_cache(maxsize=_REMEMBERED)
 def _fold(text: str) -> str:
     return _tidy(text).rstrip(".").casefold()
 
 
+@lru_cache(maxsize=_REMEMBERED)
+def _plain(option: str) -> str:
+    return clean(option).text.strip()
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _spellings(option: str) -> tuple[tuple[str, int, bool], ...]:
+    """Return how an option may begin a text, in lower case, each with its length and whether it ends in a word."""
+    whole = _plain(option)
+    return tuple((text.lower(), len(text), text[-1].isalnum()) for text in (whole, whole.rstrip(".")) if text)
+
+
 def _shared(text: str, option: str) -> int:
     """Return the length of `option` at the beginning of `text`, 0 where it isn't there as whole words."""
-    option = clean(option).text.strip()
-    for wanted in (option, option.rstrip(".")):
-        n = len(wanted)
-        if n and text[:n].lower() == wanted.lower() and not (wanted[-1].isalnum() and _INSIDE_A_WORD.match(text, n)):
+    for wanted, n, word in _spellings(option):
+        if text[:n].lower() == wanted and not (word and _INSIDE_A_WORD.match(text, n)):
             return n
     return 0

@@ -9,6 +9,7 @@ from typing import Literal, Protocol
 from robustft.records import Example, Message
 
 Reading = Literal["tolerant", "strict"]
+READINGS: tuple[Reading, ...] = ("strict", "tolerant")
 
 
 @dataclass(frozen=True, slots=True)
