@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -78,8 +79,9 @@ class ScriptedLLM:
             says_wrong = wrong > 0.5 if sampling.temperature == 0 else rng.random() < wrong
             word = "Y" if says_wrong else "N"
             return _spoken("Wrong", word, {"Y": wrong, "N": 1.0 - wrong}, sampling, prompt_tokens)
-        vote = int(np.argmax(logp) if sampling.temperature == 0 else rng.choice(len(logp), p=np.exp(logp)))
-        probs = dict(zip(row.candidates, np.exp(logp).tolist(), strict=True))
+        p = np.exp(logp)
+        vote = int(np.argmax(logp)) if sampling.temperature == 0 else _drawn(p, rng)
+        probs = dict(zip(row.candidates, p.tolist(), strict=True))
         return _spoken("Answer", row.candidates[vote], probs, sampling, prompt_tokens)
 
     async def score(self, messages: Sequence[Message], candidates: Sequence[str], tag: Tag | None = None) -> Scores:
@@ -124,7 +126,9 @@ class ScriptedLLM:
         base, fresh = shared.standard_normal(k), self._rng(tag, "view").standard_normal(k)
         logits = np.sqrt(1 - fresh_share) * base + np.sqrt(fresh_share) * fresh
         logits[row.truth] += ease + boost
-        return np.asarray(log_softmax(self.config.sharpness * logits))
+        logits *= self.config.sharpness
+        logits -= logits.max()
+        return np.asarray(logits - np.log(np.exp(logits).sum()))
 
 
 @lru_cache(maxsize=256)
@@ -171,7 +175,7 @@ def _spoken(label: str, value: str, probs: Mapping[str, float], sampling: Sampli
     if not sampling.top_logprobs:
         return Completion(text, usage=usage)
     floor = 1e-12
-    at_answer = {f" {name}": float(np.log(max(p, floor))) for name, p in probs.items()}
+    at_answer = {f" {name}": math.log(max(p, floor)) for name, p in probs.items()}
     return Completion(
         text,
         tokens=tokens,
@@ -179,6 +183,12 @@ def _spoken(label: str, value: str, probs: Mapping[str, float], sampling: Sampli
         top_logprobs=({label: 0.0}, {":": 0.0}, at_answer),
         usage=usage,
     )
+
+
+def _drawn(p: np.ndarray, rng: np.random.Generator) -> int:
+    """Draw an index by its probability, as `rng.choice` does, which takes ten times as long over its checks."""
+    cumulated = p.cumsum()
+    return int(np.searchsorted(cumulated / cumulated[-1], rng.random(), side="right"))
 
 
 def _rng(seed: int, row: str, view: str, purpose: str) -> np.random.Generator:
