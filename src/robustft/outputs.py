@@ -10,7 +10,7 @@ import orjson
 
 from robustft import __version__
 from robustft.config import Config, TrainConfig
-from robustft.data.exports import TrainRow, write_exports
+from robustft.data.exports import Rows, write_exports
 from robustft.data.recipes import Recipe
 from robustft.engine.local import Progress
 from robustft.evaluate.evaluate import Training, ask_model, evaluation_facts, models_of, prepare
@@ -24,15 +24,15 @@ from robustft.report.metrics import against_truth, count_decisions, count_readin
 from robustft.run import RunDir, fingerprint
 from robustft.store import stretches
 from robustft.tasks.task import Task
-from robustft.train.form import Form, train_rows
+from robustft.train.form import Form, TrainRows
 from robustft.train.lora import data_key, read_training, train
 from robustft.train.settings import settled
 
 
-def training_rows(run: RunDir, task: Task, config: Config) -> list[TrainRow]:
+def training_rows(run: RunDir, task: Task, config: Config) -> TrainRows:
     """Return the rows that were kept or relabelled, as they are trained on."""
     examples = run.load(Example)
-    return train_rows(examples, run.load(Decision), form_of(run, examples, task, config))
+    return TrainRows(examples, run.load(Decision), form_of(run, examples, task, config))
 
 
 def form_of(run: RunDir, examples: Sequence[Example], task: Task, config: Config) -> Form:
@@ -40,7 +40,7 @@ def form_of(run: RunDir, examples: Sequence[Example], task: Task, config: Config
     return Form.of(examples, run.read_json("findings.json").get("layout", "columns"), task, config)
 
 
-def write_training_files(run: RunDir, rows: Sequence[TrainRow], config: Config) -> list[Path]:
+def write_training_files(run: RunDir, rows: Rows, config: Config) -> list[Path]:
     """Export the rows in every format that the config names. Returns the files."""
     train = config.train or TrainConfig()
     recipe = Recipe(located(train.model or config.llm.model), train)
@@ -51,7 +51,7 @@ def train_adapter(run: RunDir, task: Task, config: Config, progress: Progress | 
     """Train on the rows that are exported; `train.lora.train` says what it writes. Returns what training.json holds."""
     settings = settled(config)
     confidences = {decision.id: decision.confidence for decision in run.load(Decision)}
-    return train(training_rows(run, task, config), settings, run.path, progress, confidences)
+    return train(list(training_rows(run, task, config)), settings, run.path, progress, confidences)
 
 
 async def evaluate_run(

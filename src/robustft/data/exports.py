@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 
@@ -22,6 +22,8 @@ from robustft.data.writing import columns_of, write_rows
 from robustft.errors import DataError
 from robustft.records import Message
 from robustft.run import write_atomically
+
+_TYPED_TOGETHER = 8_192
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,9 +42,15 @@ class TrainRow:
     source: Mapping[str, Any]
 
 
-def write_exports(
-    folder: Path, rows: Sequence[TrainRow], config: ExportConfig, name: str, recipe: Recipe
-) -> list[Path]:
+class Rows(Protocol):
+    """Rows to train on, which can be gone through more than once."""
+
+    def __iter__(self) -> Iterator[TrainRow]:
+        """Yield them in their order."""
+        ...
+
+
+def write_exports(folder: Path, rows: Rows, config: ExportConfig, name: str, recipe: Recipe) -> list[Path]:
     """Write the rows in every format that the config names, and tell the trainers of the files.
 
     Writes `NAME_FORMAT.jsonl` (or .json), with `preferences` also `NAME_FORMAT_preferences.jsonl`; an entry for each
@@ -57,7 +65,7 @@ def write_exports(
     """
     for row in rows:
         _check_row(row)
-    pairs = [row for row in rows if row.rejected is not None and row.rejected.strip() not in ("", row.response.strip())]
+    pairs = _Pairs(rows)
     parts = [_Part(folder / f"{name}_{form}.{config.file_type}", _shape(form, rows), rows) for form in config.formats]
     if config.preferences:
         parts += [
@@ -65,7 +73,7 @@ def write_exports(
             for form in config.formats
         ]
     info = folder / "dataset_info.json"
-    told = recipes(folder, [(part.shape, part.path) for part in parts if part.rows], recipe)
+    told = recipes(folder, [(part.shape, part.path) for part in parts if part.any], recipe)
     _check_ours(told)
     texts = {info: _dataset_info(info, parts), **told}
     for part in parts:
@@ -91,7 +99,33 @@ class _Part:
 
     path: Path
     shape: Shape
-    rows: Sequence[TrainRow]
+    rows: Rows
+
+    @property
+    def any(self) -> bool:
+        """Whether there is a row in it."""
+        return next(iter(self.rows), None) is not None
+
+    def contents(self, mixed: frozenset[str]) -> Iterator[Keys]:
+        """Yield the file's rows, with JSON text in the `mixed` columns, which neither Arrow nor a trainer reads."""
+        for row in self.rows:
+            content = _file_row(row, self.shape)
+            for column in mixed & content.keys():
+                if content[column] is not None and not isinstance(content[column], str):
+                    content[column] = json.dumps(content[column])
+            yield content
+
+
+@dataclass(frozen=True, slots=True)
+class _Pairs:
+    """The rows whose response replaced another one that can be told apart from it."""
+
+    rows: Rows
+
+    def __iter__(self) -> Iterator[TrainRow]:
+        for row in self.rows:
+            if row.rejected is not None and row.rejected.strip() not in ("", row.response.strip()):
+                yield row
 
 
 def _check_row(row: TrainRow) -> None:
@@ -107,14 +141,14 @@ def _check_row(row: TrainRow) -> None:
         raise DataError(f"row '{row.id}' can't be exported: its response is empty")
 
 
-def _shape(form: Format, rows: Sequence[TrainRow], *, pairs: bool = False) -> Shape:
-    return Shape(
-        form,
-        pairs,
-        system=any(row.messages[0]["role"] == "system" for row in rows),
-        history=any(turn["role"] == "assistant" for row in rows for turn in row.messages),
-        plain=form == "prompt-completion" and bool(rows) and all(map(_asks_in_plain_text, rows)),
-    )
+def _shape(form: Format, rows: Rows, *, pairs: bool = False) -> Shape:
+    system, history, plain = False, False, None
+    for row in rows:
+        system = system or row.messages[0]["role"] == "system"
+        history = history or any(turn["role"] == "assistant" for turn in row.messages)
+        if form == "prompt-completion" and plain is not False:
+            plain = _asks_in_plain_text(row)
+    return Shape(form, pairs, system=system, history=history, plain=bool(plain))
 
 
 def _asks_in_plain_text(row: TrainRow) -> bool:
@@ -164,40 +198,62 @@ def _free_name(column: str, taken: Collection[str]) -> str:
 
 def _write_part(part: _Part) -> None:
     """Write the file, and read it again to see that it says what was meant."""
-    meant = _one_type_a_column([_file_row(row, part.shape) for row in part.rows], part.shape)
-    write_rows(part.path, meant)
-    for row, content, found in zip_longest(part.rows, meant, file_rows(part.path)):
+    types = _Types()
+    mixed: frozenset[str] = frozenset()
+    write_rows(part.path, types.watched(part.contents(mixed)))
+    if mixed := types.mixed() - OWN_COLUMNS[part.shape.format]:
+        write_rows(part.path, part.contents(mixed))
+    for number, (row, content, found) in enumerate(
+        zip_longest(part.rows, part.contents(mixed), file_rows(part.path)), 1
+    ):
         if found is None or content is None or found.problem or [*found.values.items()] != [*content.items()]:
-            number = found.number if found is not None else len(meant)
-            part.path.unlink()
-            raise DataError("doesn't read back as it was written; please report this", path=part.path, row=number)
-        if not part.shape.pairs:
-            turns = to_turns(found.values, part.shape.format, DataConfig())
-            if turns != Turns(row.messages, row.response):
-                part.path.unlink()
-                raise DataError(
-                    "doesn't read back as what was meant; please report this", path=part.path, row=found.number
-                )
+            raise _broken(part, number, "it was written")
+        if not part.shape.pairs and to_turns(found.values, part.shape.format, DataConfig()) != Turns(
+            row.messages, row.response
+        ):
+            raise _broken(part, number, "what was meant")
 
 
-def _one_type_a_column(rows: Sequence[Keys], shape: Shape) -> Sequence[Keys]:
-    """Return the rows with JSON text in source columns of several types, which neither Arrow nor a trainer reads."""
-    mixed = {name for name in columns_of(rows) if not _is_array([row.get(name) for row in rows])}
-    mixed -= OWN_COLUMNS[shape.format]
-    if not mixed:
-        return rows
-    return [
-        {n: v if n not in mixed or v is None or isinstance(v, str) else json.dumps(v) for n, v in row.items()}
-        for row in rows
-    ]
+def _broken(part: _Part, row: int, meant: str) -> DataError:
+    """Remove the file. Returns what is to be raised."""
+    part.path.unlink()
+    return DataError(f"doesn't read back as {meant}; please report this", path=part.path, row=row)
 
 
-def _is_array(values: list[Any]) -> bool:
+class _Types:
+    """Finds the columns that hold several types, a few thousand rows at a time."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, pa.DataType | None] = {}
+        self._waiting: list[Keys] = []
+
+    def watched(self, rows: Iterable[Keys]) -> Iterator[Keys]:
+        """Yield the rows as they are."""
+        for row in rows:
+            self._waiting.append(row)
+            if len(self._waiting) == _TYPED_TOGETHER:
+                self._look()
+            yield row
+        self._look()
+
+    def mixed(self) -> frozenset[str]:
+        """Return the columns that no one type holds."""
+        return frozenset(column for column, kind in self._found.items() if kind is None)
+
+    def _look(self) -> None:
+        for column in columns_of(self._waiting):
+            if (known := self._found.get(column, pa.null())) is not None:
+                self._found[column] = _joint([row.get(column) for row in self._waiting], known)
+        self._waiting = []
+
+
+def _joint(values: list[Any], known: pa.DataType) -> pa.DataType | None:
+    """Return the type that holds values and those of a type that is known; None where there is none."""
     try:
-        pa.array(values)
+        schemas = [pa.schema([("", kind)]) for kind in (known, pa.array(values).type)]
+        return pa.unify_schemas(schemas, promote_options="permissive").field(0).type
     except (pa.ArrowException, OverflowError):
-        return False
-    return True
+        return None
 
 
 def _dataset_info(path: Path, parts: Sequence[_Part]) -> str:
@@ -213,7 +269,7 @@ def _dataset_info(path: Path, parts: Sequence[_Part]) -> str:
         there = info.pop(key, None)
         if there is not None and not (isinstance(there, dict) and there.get("file_name") == file):
             raise DataError(f"the entry '{key}' is of another file; export under another name", path=path)
-        entry = llamafactory_entry(part.shape, file) if part.rows else None
+        entry = llamafactory_entry(part.shape, file) if part.any else None
         if entry is not None:
             info[key] = entry
     return json.dumps(info, indent=2) + "\n"  # in ASCII: LLaMA-Factory opens it in the platform's encoding

@@ -6,7 +6,8 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -21,8 +22,10 @@ from robustft.run import write_atomically
 Row = Mapping[str, Any]
 
 
-def write_rows(path: Path, rows: Sequence[Row]) -> Path:
+def write_rows(path: Path, rows: Iterable[Row]) -> Path:
     """Write the rows as CSV, JSON, JSONL (also .gz) or Parquet, by the file's suffix; columns in their order.
+
+    JSONL is written row by row; the others take all rows into memory.
 
     CSV holds lists and objects as JSON text, and nothing for None. Raises DataError for another suffix, a column that
     Parquet can't hold, or a place that can't be written to.
@@ -30,14 +33,20 @@ def write_rows(path: Path, rows: Sequence[Row]) -> Path:
     kind = suffix_of(path)
     try:
         if kind == ".parquet":
-            table = _table(path, rows)
+            table = _table(path, [*rows])
             return write_atomically(path, lambda place: pq.write_table(table, place))
-        content = "".join(_text_of(kind, rows)).encode()
-        # without a time stamp, so that the same rows are the same bytes
-        packed = gzip.compress(content, mtime=0) if kind.endswith(".gz") else content
-        return write_atomically(path, lambda place: place.write_bytes(packed))
+        return write_atomically(path, lambda place: _write_text(place, kind, rows))
     except OSError as error:
         raise DataError(f"can't be written: {error.strerror}", path=path) from None
+
+
+def _write_text(place: Path, kind: str, rows: Iterable[Row]) -> None:
+    with place.open("wb") as plain, ExitStack() as opened:
+        # without a name and a time stamp, so that the same rows are the same bytes
+        packed = gzip.GzipFile("", "wb", fileobj=plain, mtime=0) if kind.endswith(".gz") else None
+        file = plain if packed is None else opened.enter_context(packed)
+        for text in _text_of(kind, rows):
+            file.write(text.encode())
 
 
 def columns_of(rows: Sequence[Row]) -> list[str]:
@@ -45,10 +54,10 @@ def columns_of(rows: Sequence[Row]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row))
 
 
-def _text_of(kind: str, rows: Sequence[Row]) -> Iterator[str]:
+def _text_of(kind: str, rows: Iterable[Row]) -> Iterator[str]:
     match kind.removesuffix(".gz"):
         case ".csv":
-            yield from _csv(rows)
+            yield from _csv([*rows])
         case ".json":
             yield json.dumps(list(rows), ensure_ascii=False, indent=2) + "\n"
         case _:

@@ -24,7 +24,7 @@ from robustft.records import Decision, Example
 from robustft.run import RunDir, fingerprint
 from robustft.tasks import make_task
 from robustft.tasks.task import Task
-from robustft.train.form import Form, train_rows
+from robustft.train.form import Form, TrainRows
 from robustft.train.lora import train
 from robustft.train.settings import settled
 
@@ -101,7 +101,7 @@ def _study(
 async def _run(study: Study, arm: Arm, seed: int, sheet: Sheet) -> ArmRun:
     """Train an arm with a seed, and evaluate it."""
     decisions = await _decisions(study, arm, seed)
-    rows = train_rows(study.examples, decisions, study.form)
+    rows = list(TrainRows(study.examples, decisions, study.form))
     settings = _budget(settled(study.config).model_copy(update={"seed": seed}), rows, study.settings.steps)
     folder = study.out / arm / f"seed-{seed}"
     if arm == study.config.method and arm not in study.settings.overrides:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from robustft.config import Config
@@ -69,13 +69,19 @@ class Form:
         return self.task.write(value, example.options[0], example.options) if value and example.options else response
 
 
-def train_rows(examples: Sequence[Example], decisions: Sequence[Decision], form: Form) -> list[TrainRow]:
-    """Return the rows that were kept or relabelled, with their final responses; the arguments are aligned."""
-    return [
-        _train_row(example, decision, form)
-        for example, decision in zip(examples, decisions, strict=True)
-        if decision.decision in TRAINED_ON
-    ]
+class TrainRows:
+    """The rows that were kept or relabelled, with their final responses, made anew each time they are gone through."""
+
+    def __init__(self, examples: Sequence[Example], decisions: Sequence[Decision], form: Form) -> None:
+        self.examples, self.decisions, self.form = examples, decisions, form
+
+    def __len__(self) -> int:
+        return sum(decision.decision in TRAINED_ON for decision in self.decisions)
+
+    def __iter__(self) -> Iterator[TrainRow]:
+        for example, decision in zip(self.examples, self.decisions, strict=True):
+            if decision.decision in TRAINED_ON:
+                yield _train_row(example, decision, self.form)
 
 
 def _train_row(example: Example, decision: Decision, form: Form) -> TrainRow:
@@ -91,6 +97,12 @@ def _train_row(example: Example, decision: Decision, form: Form) -> TrainRow:
 
 def _like(examples: Sequence[Example]) -> str | None:
     """Return the first response that is no option's text; None where most responses are."""
-    given = [(example.response.strip(), example) for example in examples if example.response is not None]
-    other = [response for response, example in given if response not in example.options]
-    return other[0] if 2 * len(other) > len(given) else None
+    first, other, total = None, 0, 0
+    for example in examples:
+        if example.response is None:
+            continue
+        total += 1
+        if (response := example.response.strip()) not in example.options:
+            first = response if first is None else first
+            other += 1
+    return first if 2 * other > total else None

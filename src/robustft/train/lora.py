@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,9 +68,12 @@ def train(
     return facts
 
 
-def data_key(rows: Sequence[TrainRow]) -> str:
+def data_key(rows: Iterable[TrainRow]) -> str:
     """Return a digest of what is trained on: the rows' ids, turns and responses, in their order."""
-    return fingerprint([(row.id, row.messages, row.response) for row in rows])
+    digest = hashlib.sha256()
+    for row in rows:
+        digest.update(orjson.dumps((row.id, row.messages, row.response)) + b"\n")
+    return digest.hexdigest()
 
 
 def read_training(folder: Path) -> dict[str, Any]:
