@@ -77,8 +77,9 @@ async def denoise(
     run = RunDir.create(out, config)
     keys = _keys(config, limit)
     whole, anew = True, False
-    async with Models(config, task, lambda: run.load(Example)) as models:
-        job = Job(config, task, run, models, progress or Silent(), limit)
+    progress = progress or Silent()
+    async with Models(config, task, lambda: run.load(Example), progress.note) as models:
+        job = Job(config, task, run, models, progress, limit)
         for name, stage in STAGES.items():
             anew = anew or not run.finished(name, keys[name])
             if anew and name not in skip:

@@ -11,9 +11,14 @@ from robustft.config import LLMConfig
 from robustft.errors import ConfigError
 
 
-def base_url(config: LLMConfig) -> str:
-    """Return the endpoint's address, with no slash at its end. Raises ConfigError for none, or what is none."""
+def base_url(config: LLMConfig, default: str | None = None) -> str:
+    """Return the endpoint's address, with no slash at its end, or the default where none is named.
+
+    Raises ConfigError for none, or what is none.
+    """
     given = config.base_url or os.environ.get("OPENAI_BASE_URL")
+    if not given and default is not None:
+        return default
     if not given:
         raise ConfigError("llm.base_url: not set, nor is OPENAI_BASE_URL; e.g. http://127.0.0.1:8000/v1")
     url = URL(given.strip().rstrip("/"))
