@@ -20,9 +20,15 @@ _DIGESTION = 5.0
 
 @dataclass(slots=True)
 class _Trip:
-    task: asyncio.Task[None]
+    """`wanted`: names whose replies are to be handed over, in this order; `found`: where they stand, once known."""
+
     wanted: list[str]
-    """Names whose replies are to be handed over, in this order; it grows while the trip lasts."""
+    found: Found | None = None
+    task: asyncio.Task[None] | None = None
+
+    @property
+    def under_way(self) -> bool:
+        return self.task is not None and not self.task.done()
 
 
 class Trips:
@@ -51,12 +57,10 @@ class Trips:
 
     def send(self, record: Record, names: Sequence[str]) -> None:
         """Have the record carried, if it isn't yet, and hand over its replies to `names`."""
-        trip = self._trips.get(record)
-        if trip is not None and not trip.task.done():
-            trip.wanted.extend(names)
-            return
-        wanted = list(names)
-        self._trips[record] = _Trip(asyncio.create_task(self._travel(record, wanted)), wanted)
+        trip = self._trips.setdefault(record, _Trip([]))
+        trip.wanted.extend(names)
+        if not trip.under_way:
+            trip.task = asyncio.create_task(self._travel(record, trip))
 
     def unread(self, name: str) -> None:
         """Take note that a reply could not be read, and will not get into the ledger."""
@@ -64,27 +68,33 @@ class Trips:
 
     async def aclose(self) -> None:
         """Stop; what is not at its end will be found by the next run."""
-        tasks = [trip.task for trip in self._trips.values()]
+        tasks = [trip.task for trip in self._trips.values() if trip.task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        for record in self._trips:
+        for record, trip in list(self._trips.items()):
+            self._leave(record, trip)
             record.release()
         self._trips.clear()
 
-    async def _travel(self, record: Record, wanted: list[str]) -> None:
+    async def _travel(self, record: Record, trip: _Trip) -> None:
         try:
-            found = await self._found(record)
-            while wanted:
+            trip.found = trip.found or await self._found(record)
+            while trip.wanted:
                 async with self._handing:
-                    await self._hand_over(wanted[:_BLOCK], found)
-                del wanted[:_BLOCK]
-            if settled(found, self._known):
-                record.delete()
-                del self._trips[record]
+                    await self._hand_over(trip.wanted[:_BLOCK], trip.found)
+                del trip.wanted[:_BLOCK]
         except Exception as error:  # whatever it is, those who wait must hear of it
-            for name in wanted:
+            for name in trip.wanted:
                 self._fail(name, error)
+            trip.wanted.clear()
+        self._leave(record, trip)
+
+    def _leave(self, record: Record, trip: _Trip) -> None:
+        """Delete a batch that nobody needs any more."""
+        if trip.found is not None and settled(trip.found, self._known):
+            record.delete()
+            del self._trips[record]
 
     async def _found(self, record: Record) -> Found:
         """Return where the replies are, once they are; nothing where another process has finished with the batch."""
@@ -130,7 +140,7 @@ class Trips:
                 others = [
                     trip.task
                     for other, trip in self._trips.items()
-                    if not (other is record or trip.task.done() or other in self._waiting_for_room)
+                    if trip.task and trip.under_way and other is not record and other not in self._waiting_for_room
                 ]
                 if not others:
                     message = f"{full}; try again later, or set llm.batch.requests lower for smaller batches"

@@ -41,15 +41,15 @@ class RunBatch:
     async def carry(self, record: Record, say: Say) -> None:
         """See `Carrier`. The child keeps the record's lock: where this process is killed, the next one waits for it."""
         if not _written(record.output):
-            say(f"batch {record.title}: {len(record.names)} requests to {self._command[0]}, log in {record.log}")
+            program = self._command[0]
+            say(f"batch {record.title}: {len(record.names)} requests to {program}, which writes to {record.log}")
             code = await self._run(record)
             if not _written(record.output):
                 record.note(failed=True)
-                raise ModelError(
-                    f"{self._command[0]} ended with {code}: {_tail(record.log)} ({record.log})", fatal=True
-                )
+                message = f"llm.batch.command: {program} ended with {code} and no output: {_tail(record.log)}"
+                raise ModelError(f"{message}; all it said is in {record.log}", fatal=True)
             if code:
-                say(f"batch {record.title}: ended with {code} after its output was written, see {record.log}")
+                say(f"batch {record.title}: {program} wrote its output, then ended with {code}; see {record.log}")
         record.note(ended=True)
 
     async def aclose(self) -> None:
