@@ -125,4 +125,4 @@ def _open_endpoint(config: LLMConfig, ledger: Ledger, say: Callable[[str], None]
 
     # beside the ledger: any run that shares it finds what another has sent
     home = ledger.path.with_name(ledger.path.name + ".batches")
-    return OpenAILLM(BatchLane.open(config, home, lambda key: ledger.get(key) is not None, say), config)
+    return OpenAILLM(BatchLane.open(config, home, ledger.__contains__, say), config)

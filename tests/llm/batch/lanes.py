@@ -39,7 +39,7 @@ async def opened(folder: Path, **llm: Any) -> AsyncIterator[Bench]:
     if config.lane == "live":
         model = OpenAILLM.open(config)
     else:
-        lane = BatchLane.open(config, home, lambda key: ledger.get(key) is not None, notes.append, QUICK)
+        lane = BatchLane.open(config, home, ledger.__contains__, notes.append, QUICK)
         model = OpenAILLM(lane, config)
     calls = Calls()
     bench = Bench(SplitScores(LedgeredLLM(model, ledger, model.identity, calls)), calls, ledger, home, notes)

@@ -99,9 +99,8 @@ class BatchLane:
             else:
                 self._trips.send(record, [name])
             flight = self._flights[name] = asyncio.get_running_loop().create_future()
-        # not awaited itself: a caller that is cancelled would take it from the others
-        await asyncio.wait((flight,))
-        return flight.result()
+        # a caller that is cancelled must not take it from the others
+        return await asyncio.shield(flight)
 
     def _gather(self, name: str, body: Mapping[str, Any]) -> None:
         request = {"custom_id": name, "method": "POST", "url": "/v1/chat/completions", "body": body}

@@ -56,7 +56,7 @@ class Record:
     def __init__(self, folder: Path, names: frozenset[str], facts: dict[str, Any], lock: Lock | None = None) -> None:
         self.folder, self.names, self.facts, self.lock = folder, names, facts, lock
         self.requests = folder / _REQUESTS
-        self.output, self.errors, self.log = folder / "output.jsonl", folder / "errors.jsonl", folder / "log.txt"
+        self.output, self.errors = folder / "output.jsonl", folder / "errors.jsonl"
 
     @property
     def title(self) -> str:

@@ -41,29 +41,31 @@ class RunBatch:
     async def carry(self, record: Record, say: Say) -> None:
         """See `Carrier`. The child keeps the record's lock: where this process is killed, the next one waits for it."""
         if not _written(record.output):
-            program = self._command[0]
-            say(f"batch {record.title}: {len(record.names)} requests to {program}, which writes to {record.log}")
-            code = await self._run(record)
+            # it stays when the batch goes, which may have ended well and slowly
+            program, log = self._command[0], record.folder.parent / "run-batch.log"
+            said = log.stat().st_size if log.exists() else 0
+            say(f"batch {record.title}: {len(record.names)} requests to {program}, which writes to {log}")
+            code = await self._run(record, log)
             if not _written(record.output):
                 record.note(failed=True)
-                message = f"llm.batch.command: {program} ended with {code} and no output: {_tail(record.log)}"
-                raise ModelError(f"{message}; all it said is in {record.log}", fatal=True)
+                message = f"llm.batch.command: {program} ended with {code} and no output: {_tail(log, said)}"
+                raise ModelError(f"{message}; all it said is in {log}", fatal=True)
             if code:
-                say(f"batch {record.title}: {program} wrote its output, then ended with {code}; see {record.log}")
+                say(f"batch {record.title}: {program} wrote its output, then ended with {code}; see {log}")
         record.note(ended=True)
 
     async def aclose(self) -> None:
         """There is nothing to close."""
 
-    async def _run(self, record: Record) -> int:
+    async def _run(self, record: Record, log: Path) -> int:
         held = (record.lock.handle,) if record.lock is not None else ()
-        with record.log.open("ab") as log:
+        with log.open("ab") as file:
             process = await asyncio.create_subprocess_exec(
                 *self._command,
                 *("-i", str(record.requests), "-o", str(record.output)),
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
+                stdout=file,
+                stderr=file,
                 pass_fds=held,
                 start_new_session=True,
             )
@@ -88,10 +90,10 @@ def _written(path: Path) -> bool:
     return path.exists() and path.stat().st_size > 0
 
 
-def _tail(log: Path) -> str:
-    """Return the log's last three lines as one."""
+def _tail(log: Path, start: int) -> str:
+    """Return the last three lines after byte `start` of the log as one."""
     with log.open("rb") as file:
-        file.seek(max(0, log.stat().st_size - 4000))
+        file.seek(max(start, log.stat().st_size - 4000))
         lines = file.read().decode("utf-8", "replace").splitlines()
     said = [" ".join(line.split()) for line in lines if line.strip()][-3:]
     return " | ".join(line[:200] for line in said) or "its log is empty"
