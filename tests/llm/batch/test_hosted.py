@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +16,7 @@ from llm import server
 from llm.batch.lanes import QUICK, Bench, opened, question
 from llm.batch.server import BatchServer, End
 from robustft.config import LLMConfig
-from robustft.errors import ConfigError, ModelError
+from robustft.errors import ConfigError, DataError, ModelError
 from robustft.llm.batch.carrier import Pace
 from robustft.llm.batch.hosted import HostedBatches
 from robustft.llm.batch.lane import BatchLane, Limits
@@ -79,6 +80,42 @@ async def test_the_bodies_are_those_of_the_live_lane(tmp_path: Path) -> None:
         lines = [orjson.loads(line) for line in chat.files["file-0"].splitlines()]
     assert [wire.body for wire in chat.seen] == [line["body"] for line in lines] or len(lines) == 1
     assert {line["url"] for line in lines} == {"/v1/chat/completions"}
+
+
+@pytest.mark.parametrize("pieces", [server.words, server.utf8, server.broken])
+async def test_scores_where_the_candidate_has_to_be_counted(tmp_path: Path, pieces: Any) -> None:
+    candidates = ["Paris", " 漢字 🙂", "a"]
+    async with BatchServer(pieces=pieces) as chat:
+        async with opened(tmp_path / "live", base_url=chat.url, lane="live") as live:
+            expected = await live.llm.score(question(1), candidates)
+        async with opened(tmp_path / "batch", base_url=chat.url) as bench:
+            assert await bench.llm.score(question(1), candidates) == expected
+        # a second request, where one is needed, is the same for all candidates
+        assert chat.sizes == ([3, 1] if pieces is server.broken else [3])
+    assert list(bench.home.iterdir()) == []
+
+
+@pytest.mark.parametrize("changes", [{"prompt_logprobs": False}, {"refused": ("prompt_logprobs",)}])
+async def test_a_server_that_cannot_score_says_what_to_do(tmp_path: Path, changes: Any) -> None:
+    async with BatchServer(**changes) as chat, opened(tmp_path, base_url=chat.url) as bench:
+        with pytest.raises(ModelError, match="leave 'likelihood' out of experts") as caught:
+            await bench.llm.score(question(1), ["a", "b"])
+        assert caught.value.fatal
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+async def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "batches").mkdir(mode=0o500)
+    async with BatchServer() as chat, opened(tmp_path, base_url=chat.url) as bench:
+        with pytest.raises(DataError, match="batch files can't be written"):
+            await bench.llm.complete(question(1), SAMPLING)
+
+
+async def test_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
+    (tmp_path / "batches").write_text("a file")
+    with pytest.raises(ConfigError, match="batches: can't be made: File exists; name another file under `ledger`"):
+        async with opened(tmp_path, base_url="http://127.0.0.1:9/v1"):
+            pass
 
 
 async def test_files_stay_within_their_limits(tmp_path: Path) -> None:

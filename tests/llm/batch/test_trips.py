@@ -9,6 +9,7 @@ import orjson
 import pytest
 
 from llm.batch.lanes import QUICK
+from robustft.errors import ModelError
 from robustft.llm.batch.carrier import Carrier, Say
 from robustft.llm.batch.record import Gathering, Record
 from robustft.llm.batch.results import Line
@@ -89,7 +90,7 @@ async def test_replies_that_nobody_asks_for_stay_until_somebody_does(tmp_path: P
     await desk.trips.aclose()
 
 
-@pytest.mark.parametrize("error", [OSError("disk full"), ValueError("a fault")])
+@pytest.mark.parametrize("error", [OSError("disk full"), ModelError("down"), ValueError("a fault")])
 async def test_whatever_goes_wrong_is_told_to_all_who_wait(tmp_path: Path, error: Exception) -> None:
     class Broken(Echo):
         async def carry(self, record: Record, say: Say) -> None:
@@ -100,6 +101,8 @@ async def test_whatever_goes_wrong_is_told_to_all_who_wait(tmp_path: Path, error
     desk.trips.send(record, ["a", "b"])
     while len(desk.errors) < 2:
         await asyncio.sleep(0.001)
-    assert desk.errors == {"a": error, "b": error}
+    assert set(desk.errors) == {"a", "b"}
+    for told in desk.errors.values():
+        assert told is error or str(told) == f"{record.folder}: batch files: disk full"
     await desk.trips.aclose()
     assert record.folder.exists()

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import orjson
 
 from robustft.config import LLMConfig
-from robustft.errors import ModelError
+from robustft.errors import ConfigError, DataError, ModelError
 from robustft.llm.batch.carrier import Carrier, Pace, Say
 from robustft.llm.batch.hosted import HostedBatches
 from robustft.llm.batch.record import Gathering, Record, leftovers
@@ -56,6 +56,10 @@ class BatchLane:
         cls, config: LLMConfig, home: Path, known: Callable[[str], bool], say: Say, pace: Pace | None = None
     ) -> BatchLane:
         """Open the lane that the config names. Raises ConfigError."""
+        try:
+            home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ConfigError(f"{home}: can't be made: {error.strerror}; name another file under `ledger`") from None
         pace = pace or Pace()
         carrier = HostedBatches(config, pace) if config.lane == "openai-batch" else RunBatch(config)
         return cls(carrier, home, known, Limits(config.batch.requests, attempts=config.attempts), pace, say)
@@ -112,9 +116,12 @@ class BatchLane:
             raise ModelError(f"the request has {len(line)} bytes, and a batch file takes {self._limits.size}")
         if self._gathering is not None and self._gathering.size + len(line) > self._limits.size:
             self._send()
-        if self._gathering is None:
-            self._gathering = Gathering(self._home)
-        self._gathering.add(name, line)
+        try:
+            if self._gathering is None:
+                self._gathering = Gathering(self._home)
+            self._gathering.add(name, line)
+        except OSError as error:
+            raise DataError(f"batch files can't be written: {error}", path=self._home) from None
         self._gathered += 1
         if len(self._gathering.names) == self._limits.requests:
             self._send()

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from robustft.errors import ModelError
+from robustft.errors import DataError, ModelError
 from robustft.llm.batch.carrier import Carrier, Pace, QueueFullError, Say
 from robustft.llm.batch.record import Lock, Record
 from robustft.llm.batch.results import Found, Line, find, missing, read_place
@@ -85,8 +85,9 @@ class Trips:
                     await self._hand_over(trip.wanted[:_BLOCK], trip.found)
                 del trip.wanted[:_BLOCK]
         except Exception as error:  # whatever it is, those who wait must hear of it
+            told = DataError(f"batch files: {error}", path=record.folder) if isinstance(error, OSError) else error
             for name in trip.wanted:
-                self._fail(name, error)
+                self._fail(name, told)
             trip.wanted.clear()
         self._leave(record, trip)
 
@@ -117,7 +118,7 @@ class Trips:
         while record.lock is None:
             try:
                 record.lock = Lock.take(record.folder)
-            except OSError:
+            except FileNotFoundError:
                 return False
             if record.lock is not None:
                 record.refresh()

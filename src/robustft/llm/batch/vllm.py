@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import shlex
 import shutil
@@ -78,7 +79,8 @@ class RunBatch:
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
     """End the child and its own children."""
-    os.killpg(process.pid, signal.SIGTERM)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGTERM)
     try:
         await asyncio.wait_for(process.wait(), _GRACE)
     except TimeoutError:
