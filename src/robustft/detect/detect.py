@@ -64,7 +64,7 @@ async def _ask(panel: Panel, work: Work) -> list[Stored[Answer]]:
             said[answer.expert].add(answer)
 
     work.progress.start("detect", len(examples))
-    await run_all(ask, examples, config.llm.concurrency, take, work.progress)
+    await run_all(ask, examples, config.llm.rows_at_once, take, work.progress)
     work.progress.finish()
     found = {name: spool.stored() for name, spool in said.items()}
     if "likelihood" in found and config.likelihood.prior == "batch":

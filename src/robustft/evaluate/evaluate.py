@@ -70,7 +70,7 @@ async def ask_model(
     """Ask a model, whose results carry `name`; `calls` counts what was asked. Raises RobustFTError."""
     asked = config.model_copy(update={"llm": llm})
     held_out = [question.example for question in sheet.questions]
-    async with Models(asked, task, lambda: held_out, calls) as opened:
+    async with Models(asked, task, lambda: held_out, calls, progress.note) as opened:
         return await ask(sheet.questions, name, await opened.llm(), task, asked, progress)
 
 

@@ -62,7 +62,7 @@ async def ask(
 
     progress.start(f"ask {name}", len(questions))
     found: list[Result | ModelError] = []
-    await run_all(ask_one, questions, config.llm.concurrency, lambda _, result: found.append(result), progress)
+    await run_all(ask_one, questions, config.llm.rows_at_once, lambda _, result: found.append(result), progress)
     progress.finish()
     results = [result for result in found if isinstance(result, Result)]
     if errors := [error for error in found if isinstance(error, ModelError)]:

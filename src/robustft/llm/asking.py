@@ -143,7 +143,7 @@ async def ask_all(
         answers.add(failed(row[0], name, answer) if isinstance(answer, ModelError) else answer)
 
     work.progress.start(name, total)
-    await run_all(ask, rows, work.config.llm.concurrency, take, work.progress)
+    await run_all(ask, rows, work.config.llm.rows_at_once, take, work.progress)
     work.progress.finish()
     return answers.stored()
 
