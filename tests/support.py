@@ -1,19 +1,23 @@
-"""What several tests share: a small noisy file, two fakes, and where the real data sets are."""
+"""What several tests share: a small noisy file, records in a file, two fakes, and where the real data sets are."""
 
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
 from robustft.config import Config
 from robustft.engine.local import Silent
+from robustft.records import Answer, Belief, Decision, Example, Relabel, Verdict
+from robustft.store import Spool, Stored
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 MakeConfig = Callable[..., Config]
+Record = TypeVar("Record", bound=Example | Answer | Belief | Verdict | Relabel | Decision)
 
 
 class Notes(Silent):
@@ -34,6 +38,14 @@ class Angles:
         return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
 
     async def aclose(self) -> None: ...
+
+
+def stored(kind: type[Record], records: Iterable[Record]) -> Stored[Record]:
+    """Return records as a stage keeps them."""
+    spool = Spool(kind)
+    for record in records:
+        spool.add(record)
+    return spool.stored()
 
 
 def write_moods(path: Path, n: int = 60, noise: float = 0.3, seed: int = 0) -> Path:

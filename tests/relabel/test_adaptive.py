@@ -2,28 +2,26 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fusion.simulated import views_from
 from robustft.config import Config, TaskConfig
 from robustft.detect.experts import make_experts
 from robustft.engine.local import Silent
 from robustft.fusion.fuse import Fused, fuse, pilot
-from robustft.fusion.target import choose
-from robustft.fusion.views import views_of
+from robustft.fusion.verdicts import Believed, beliefs_of
+from robustft.fusion.views import Rows, views_of
 from robustft.llm.client import Completion, Sampling, Scores, Tag
 from robustft.llm.scripted import ScriptedLLM, simulated_rows
 from robustft.loading import make_config
-from robustft.records import Answer, Example, Message, Relabel
-from robustft.relabel.adaptive import proposals, sure_rows
-from robustft.relabel.relabel import relabel
+from robustft.records import Answer, Belief, Example, Message, Relabel
+from robustft.relabel.relabel import ask, propose
 from robustft.tasks import make_task
 from robustft.work import Work
-from support import Angles
+from support import Angles, stored
 
 OPTIONS = ("negative", "neutral", "positive")
 TASK = make_task(TaskConfig(kind="choice", instruction="Mood?"))
@@ -102,11 +100,14 @@ async def run(settings: Config) -> Ran:
         return Angles()
 
     (direct,) = make_experts(settings, TASK)
-    said = [await direct.answer(example, llm) for example in examples]
-    before = fuse(views_of(examples, said, ("direct",), TASK), settings)
-    found = await relabel(Work(examples, settings, TASK, open_llm, open_embedder, Silent()), said, [])
+    said = [stored(Answer, [await direct.answer(example, llm) for example in examples])]
+    before = fuse(views_of(Rows.of(examples, TASK), said, ("direct",), TASK), settings)
+    found = await ask(Work(examples, settings, TASK, open_llm, open_embedder, Silent()), said, [])
     assert found.fused is not None
-    return Ran(settings, examples, before, llm.asked, found.answers, found.relabels, found.fused)
+    believed = Believed([*beliefs_of(examples, found.fused)], found.fused.identified)
+    relabels = propose(examples, [*said, *found.said], [], believed, found.shown, settings, TASK)
+    answers = [answer for part in found.said for answer in part]
+    return Ran(settings, examples, before, llm.asked, answers, list(relabels), found.fused)
 
 
 @pytest.fixture(scope="module")
@@ -128,8 +129,8 @@ def test_context_and_review_are_asked_of_the_undecided_within_the_budget(ran: Ra
 
 
 def test_the_neighbours_are_sure_rows_with_the_answer_that_is_believed_of_them(ran: Ran) -> None:
-    places = sure_rows(ran.examples, ran.before, ran.settings, TASK)
-    sure = {ran.examples[row].id: example for row, example in places.items()}
+    best = ran.before.choice
+    sure = {ran.examples[row].id: OPTIONS[best.answer[row]] for row in np.flatnonzero(best.confidence >= 0.95)}
     given = {example.id: example.response for example in ran.examples}
     shown = set()
     for (asked, expert), prompt in ran.asked.items():
@@ -139,9 +140,9 @@ def test_the_neighbours_are_sure_rows_with_the_answer_that_is_believed_of_them(r
             for block in blocks:
                 row = f"r{block.split()[0]}"
                 assert row != asked
-                assert f"Answer: {TASK.label(sure[row].response or '', OPTIONS)}\n" in block
+                assert f"Answer: {TASK.label(sure[row], OPTIONS)}\n" in block
                 shown.add(row)
-    assert any(sure[row].response != given[row] for row in shown)
+    assert any(sure[row] != given[row] for row in shown)
 
 
 def test_proposals_name_the_neighbours_nearest_first(ran: Ran) -> None:
@@ -172,26 +173,15 @@ async def test_where_nothing_is_identified_the_pilot_is_asked_without_examples_a
     assert all(ran.asked[row, "context"].count("Mood?") == 1 for row in drawn)
 
 
-def believed(probs: Sequence[Sequence[float]], label: Sequence[int], *, identified: bool = True) -> Fused:
-    p, labels = np.array(probs), np.array(label)
-    views = views_from(np.zeros((len(p), 1, p.shape[1])), labels, "direct")
-    noisy = np.zeros(len(p), dtype=bool)
-    return Fused(views, (), p, noisy, choose(p, labels, 0.95), identified)
-
-
 def test_an_unlabelled_row_gets_a_proposal_and_a_row_as_given_none() -> None:
-    examples = moods(3)
-    fused = believed([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.2, 0.1, 0.7]], [0, 0, -1])
-    found = proposals(examples, fused, {"r1": ("r2",)}, TASK)
-    assert [(p.id, p.response, p.context_ids) for p in found] == [("r1", "neutral", ("r2",)), ("r2", "positive", ())]
-    assert proposals(examples, believed([[0.1, 0.8, 0.1]], [0], identified=False), {}, TASK) == []
-
-
-@pytest.mark.parametrize("identified", [True, False])
-def test_rows_are_sure_by_themselves_and_only_where_something_is_identified(identified: bool) -> None:
     examples, settings = moods(3), config(0.8)
-    fused = believed([[0.02, 0.96, 0.02], [0.94, 0.03, 0.03], [0.0, 0.0, 1.0]], [0, 0, -1], identified=identified)
-    found = sure_rows(examples, fused, settings, TASK)
-    assert {row: example.response for row, example in found.items()} == (
-        {0: "neutral", 2: "positive"} if identified else {}
-    )
+    examples = [replace(e, response=given) for e, given in zip(examples, ("negative", "negative", None), strict=True)]
+    probs = ((0.7, 0.2, 0.1), (0.1, 0.8, 0.1), (0.2, 0.1, 0.7))
+    beliefs = [Belief(e.id, ("A", "B", "C"), own) for e, own in zip(examples, probs, strict=True)]
+
+    def proposed(identified: bool) -> list[Relabel]:
+        return list(propose(examples, [], [], Believed(beliefs, identified), {"r1": ("r2",)}, settings, TASK))
+
+    found = [(p.id, p.response, p.context_ids) for p in proposed(identified=True)]
+    assert found == [("r1", "neutral", ("r2",)), ("r2", "C", ())]
+    assert proposed(identified=False) == []

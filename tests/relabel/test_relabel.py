@@ -8,10 +8,10 @@ import pytest
 from robustft.llm.client import Completion, Sampling, Scores, Tag
 from robustft.loading import make_config
 from robustft.records import Answer, Example, Message, Relabel, Verdict
-from robustft.relabel.relabel import relabel
+from robustft.relabel.relabel import ask, propose
 from robustft.tasks import make_task
 from robustft.work import Work
-from support import Angles, Notes
+from support import Angles, Notes, stored
 
 OPTIONS = ("negative", "neutral", "positive")
 
@@ -44,7 +44,7 @@ async def run(
         Example(f"r{angle}", (Message(role="user", content=f"at {angle}"),), "A", OPTIONS) for angle in (*clean, *noisy)
     ]
     verdicts = [Verdict(e.id, i >= len(clean), 1.0, "") for i, e in enumerate(examples)]
-    said = [Answer(e.id, "direct", "Answer: C", "C") for e in examples]
+    said = [stored(Answer, [Answer(e.id, "direct", "Answer: C", "C") for e in examples])]
     llm, notes = Fake(), Notes()
 
     async def open_llm() -> Fake:
@@ -54,9 +54,9 @@ async def run(
         return Angles()
 
     work = Work(examples, config, make_task(config.task), open_llm, open_embedder, notes)
-    found = await relabel(work, said, verdicts)
-    answers, proposals = found.answers, found.relabels
-    return answers, proposals, llm, notes
+    found = await ask(work, said, verdicts)
+    proposals = propose(examples, [*said, *found.said], verdicts, None, found.shown, config, work.task)
+    return [answer for part in found.said for answer in part], list(proposals), llm, notes
 
 
 async def test_the_three_nearest_clean_rows_are_the_context() -> None:
