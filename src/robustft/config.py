@@ -207,6 +207,20 @@ class LikelihoodConfig(Section):
     set of options); batch: its mean log p over all rows with these options (no call), where options are shared."""
 
 
+class TunedConfig(Section):
+    """The tuned expert: adapters trained on the other folds' labels, weighted by how likely they are right.
+
+    Model, rank and the rest are those of `train`.
+    """
+
+    folds: Annotated[int, Field(ge=2)] = 3
+    """Parts that the rows are dealt to; as many adapters are trained, each on all parts but one."""
+    epochs: Annotated[float, Field(gt=0.0)] = 1.0
+    """Passes over the rows."""
+    lr: Annotated[float, Field(gt=0.0)] = 3e-4
+    """Peak learning rate; higher than for the final adapter, since a pass or two is all that these get."""
+
+
 class PromptsConfig(Section):
     """Prompts of your own: the text, or file:PATH for a UTF-8 file. Each has slots in braces that must all occur."""
 
@@ -231,8 +245,8 @@ class PromptsConfig(Section):
     they are evaluated. Unset: instruction, question and options."""
 
 
-ExpertName = Literal["direct", "reasoning", "likelihood", "agent", "probe", "context", "review"]
-POSTERIOR_ONLY: frozenset[ExpertName] = frozenset({"probe", "context", "review"})
+ExpertName = Literal["direct", "reasoning", "likelihood", "agent", "probe", "tuned", "context", "review"]
+POSTERIOR_ONLY: frozenset[ExpertName] = frozenset({"probe", "tuned", "context", "review"})
 """Experts that only method posterior can ask."""
 Format = Literal["alpaca", "sharegpt", "messages", "prompt-completion"]
 
@@ -368,8 +382,8 @@ class Config(Section):
     """How noise is found and mended."""
     experts: tuple[ExpertName, ...] = ("probe", "direct", "reasoning")
     """Who answers each question. posterior asks them in this order, and takes context and review among them; probe is
-    a classifier on the embeddings of the other rows. Unset, for the other methods: direct and reasoning; agent belongs
-    to paper."""
+    a classifier on the embeddings of the other rows, tuned the model itself, trained on them (asked last). Unset, for
+    the other methods: direct and reasoning; agent belongs to paper."""
     target_accuracy: Share = 0.95
     """posterior: rows are trained on as long as their mean confidence is at least this."""
     posterior: PosteriorConfig = PosteriorConfig()
@@ -378,6 +392,8 @@ class Config(Section):
     """method: paper."""
     likelihood: LikelihoodConfig = LikelihoodConfig()
     """The likelihood expert."""
+    tuned: TunedConfig = TunedConfig()
+    """The tuned expert."""
     prompts: PromptsConfig = PromptsConfig()
     """Prompts of your own."""
     export: ExportConfig = ExportConfig()
@@ -407,7 +423,7 @@ class Config(Section):
 
     @model_validator(mode="after")
     def _somebody_to_vouch_for(self) -> Config:
-        if self.posterior.prior_accuracy is not None and set(self.experts) <= {"probe"}:
+        if self.posterior.prior_accuracy is not None and set(self.experts) <= {"probe", "tuned"}:
             raise ValueError(
                 "posterior.prior_accuracy is that of the LLM's answers, and experts names nobody who asks it"
             )

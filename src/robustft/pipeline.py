@@ -21,14 +21,18 @@ from robustft import __version__
 from robustft.config import Config
 from robustft.data.readers import Reader, find_conflicts, read_reviewed, stamp
 from robustft.detect.detect import detect, make_panel
+from robustft.detect.tuned import ask_tuned, tuned_settings
 from robustft.engine.local import Progress, Silent
 from robustft.evaluate.compare import compare_arms
 from robustft.evaluate.evaluate import guard
 from robustft.evaluate.held_out import held_out_data, settings_of
+from robustft.fusion.fuse import fuse
 from robustft.fusion.verdicts import Believed, verdicts_of
+from robustft.fusion.views import TUNED, Rows, views_of
 from robustft.llm.models import Models
 from robustft.outputs import (
     evaluate_run,
+    form_of,
     save_belief,
     train_adapter,
     training_rows,
@@ -80,6 +84,8 @@ async def denoise(
     make_reviewer(config, task)
     if (config.train is not None and "train" not in skip) or (config.compare is not None and "compare" not in skip):
         settled(config)
+    if TUNED in config.experts:
+        tuned_settings(config)
     if config.evaluate is not None or config.compare is not None:
         settings_of(config)
     run = RunDir.create(out, config)
@@ -146,6 +152,23 @@ async def _detect(job: Job) -> bool:
     job.run.save(Verdict, found.verdicts)
     if found.fused is not None:
         save_belief(job.run, work.examples, found.fused, job.config)
+    return _no_call_failed(answers, job)
+
+
+async def _tune(job: Job) -> bool:
+    if TUNED not in job.config.experts:
+        return True
+    await job.models.release()  # its memory is needed
+    work, run = _work(job), job.run
+    before = [part for part in stretches(run.load(Answer)) if part[0].expert not in {TUNED, *OF_RELABEL}]
+    form = form_of(run, work.examples, job.task, job.config)
+    with _interruptible():
+        said = [*before, await ask_tuned(work, before, form, run.path / TUNED)]
+    rows = Rows.of(work.examples, job.task, work.reviewed)
+    fused = fuse(views_of(rows, said, job.config.experts, job.task), job.config)
+    answers = run.save(Answer, *said)
+    run.save(Verdict, verdicts_of(work.examples, said, fused))
+    save_belief(run, work.examples, fused, job.config)
     return _no_call_failed(answers, job)
 
 
@@ -257,6 +280,7 @@ def _no_call_failed(answers: Stored[Answer], job: Job) -> bool:
 STAGES = {
     "read": _read,
     "detect": _detect,
+    "tune": _tune,
     "relabel": _relabel,
     "select": _select,
     "export": _export,

@@ -9,7 +9,6 @@ from threadpoolctl import threadpool_limits
 
 from robustft.detect.experts import Expert, make_experts
 from robustft.errors import ConfigError
-from robustft.fusion.evidence import Evidence
 from robustft.fusion.fitting import Priors
 from robustft.fusion.fuse import Fused, fuse, whom_to_ask
 from robustft.fusion.probe import partitions_of, with_probe
@@ -81,20 +80,13 @@ async def _probe(views: Views, work: Work) -> list[Stored[Answer]]:
     examples, config = work.examples, work.config
     work.progress.start(PROBE, len(examples))
     embeddings = await (await work.open_embedder()).embed([example.asked for example in examples])
-    evidence = views.evidence(range(len(views.names))) if views.names else _silence(views)
     priors = Priors(config.posterior.prior_accuracy)
     with threadpool_limits(1, "blas"):
         partitions = partitions_of(embeddings, config.seed)
-        seen, _ = with_probe(evidence, embeddings, partitions, priors, config.posterior.noise)
+        seen, _ = with_probe(views.of_llm(), embeddings, partitions, priors, config.posterior.noise)
     work.progress.advance(len(examples))
     work.progress.finish()
     answers = Spool(Answer, work.folder)
     for example, logp in zip(examples, seen.logp[:, -1], strict=True):
         answers.add(asking.scored(example, PROBE, logp, 0))
     return [answers.stored()]
-
-
-def _silence(views: Views) -> Evidence:
-    """Return the evidence of an expert who always abstains: the labels are all that a probe alone has."""
-    n, k = len(views.label), views.logp.shape[2]
-    return Evidence(np.zeros((n, 1, k)), views.label, (0,), views.shared, views.reviewed)

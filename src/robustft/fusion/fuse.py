@@ -19,7 +19,7 @@ from robustft.fusion.fitting import Priors
 from robustft.fusion.identified import Findings, findings
 from robustft.fusion.posterior import Fusion, fit, posterior
 from robustft.fusion.target import Choice, choose, expected_accuracy, suspects
-from robustft.fusion.views import PROBE, Views
+from robustft.fusion.views import TAUGHT, Views
 
 _PILOT = 0x9110
 _PILOT_SHARE = 4
@@ -97,7 +97,7 @@ def whom_to_ask(fused: Fused, config: Config) -> NDArray[np.int64]:
     left = int(config.posterior.budget * n) - int(fused.views.calls.sum()) - int(first.sum())
     if (fused.identified and fused.choice.taken.all()) or left < 0:
         return np.zeros(0, dtype=np.int64)
-    llm = [v for v, name in enumerate(fused.views.names) if name != PROBE]
+    llm = [v for v, name in enumerate(fused.views.names) if name not in TAUGHT]
     open_rows = (
         ~first & (fused.views.asked[:, llm] > 0).all(axis=1) & (fused.choice.confidence < config.target_accuracy)
     )
@@ -107,12 +107,12 @@ def whom_to_ask(fused: Fused, config: Config) -> NDArray[np.int64]:
 
 
 def _levels(views: Views, drawn: NDArray[np.bool_], config: Config) -> tuple[Level, ...]:
-    llm = [v for v, name in enumerate(views.names) if name != PROBE]
-    probe = [v for v, name in enumerate(views.names) if name == PROBE]
+    llm = [v for v, name in enumerate(views.names) if name not in TAUGHT]
+    taught = [v for v, name in enumerate(views.names) if name in TAUGHT]
     depth = np.cumprod(views.asked[:, llm] > 0, axis=1).sum(axis=1)
     levels: list[Level] = []
     for d in np.unique(depth):
-        columns = (*llm[:d], *probe)
+        columns = (*llm[:d], *taught)
         evidence = views.evidence(columns)
         fair = evidence.rows(slice(None) if not levels else np.flatnonzero(drawn & (depth >= d)))
         before = levels[0].fusion if levels else None

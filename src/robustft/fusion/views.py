@@ -16,7 +16,9 @@ from robustft.store import tables_of
 from robustft.tasks.options import letters
 from robustft.tasks.task import Task, given
 
-PROBE = "probe"
+PROBE, TUNED = "probe", "tuned"
+TAUGHT = (PROBE, TUNED)
+"""Views that the set itself teaches, without a call to an LLM: each a family of its own, behind all others."""
 OPEN_ANSWERS = 10
 """Answers that an open question is taken to have, those seen among them: the rest stands for 'another one'."""
 
@@ -25,7 +27,7 @@ _SMOOTHING = 0.5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Views:
-    """The rows as arrays: N rows, V views in the order in which they are asked, the probe, if any, last.
+    """The rows as arrays: N rows, V views in the order in which they are asked, those that the set teaches last.
 
     Attributes:
         names: (V,) of the views.
@@ -45,6 +47,14 @@ class Views:
     reviewed: NDArray[np.int64]
     shared: bool
 
+    def of_llm(self) -> Evidence:
+        """Return the evidence of the LLM's views; of one who always abstains, where there is none."""
+        own = [v for v, name in enumerate(self.names) if name not in TAUGHT]
+        if own:
+            return self.evidence(own)
+        silent = np.where(self.seen[:, None], 0.0, np.nan)
+        return Evidence(silent, self.label, (0,), self.shared, self.reviewed)
+
     @property
     def seen(self) -> NDArray[np.bool_]:
         """(N, K) whether there is such a candidate; the others are absent options, or answers that nobody gave."""
@@ -54,11 +64,11 @@ class Views:
     @property
     def calls(self) -> NDArray[np.int64]:
         """(N,) answers of the LLM about each row."""
-        return np.asarray(self.asked[:, [name != PROBE for name in self.names]].sum(axis=1))
+        return np.asarray(self.asked[:, [name not in TAUGHT for name in self.names]].sum(axis=1))
 
     def evidence(self, views: Sequence[int]) -> Evidence:
-        """Return the evidence of some of the views: those of the LLM are family 0, the probe is one of its own."""
-        families = tuple(int(self.names[v] == PROBE) for v in views)
+        """Return the evidence of some of the views: those of the LLM are family 0, each other one is its own."""
+        families = tuple(_rank(self.names[v]) for v in views)
         return Evidence(self.logp[:, list(views)], self.label, families, self.shared, self.reviewed)
 
 
@@ -95,12 +105,12 @@ class Rows:
 
 
 def views_of(rows: Rows, said: Iterable[Sequence[Answer]], order: Sequence[str], task: Task) -> Views:
-    """Arrange the answers of the views named in `order`, the probe last; views that said nothing are left out.
+    """Arrange the answers of the views named in `order`, those that the set teaches last.
 
-    Further samples of a view carry its name and a number, such as 'direct/2'.
+    Views that said nothing are left out. Further samples of a view carry its name and a number, such as 'direct/2'.
     """
     spoken = _spoken(rows, said)
-    names = tuple(sorted((name for name in order if name in spoken), key=PROBE.__eq__))
+    names = tuple(sorted((name for name in order if name in spoken), key=_rank))
     candidates = _candidates(rows, [part for name in names for part in spoken[name]], task)
     width = max(2, max(map(len, candidates)))
     if (rows.counts == 0).any():
@@ -122,6 +132,10 @@ def views_of(rows: Rows, said: Iterable[Sequence[Answer]], order: Sequence[str],
         reviewed=_places(rows.reviewed, candidates, task),
         shared=rows.shared,
     )
+
+
+def _rank(view: str) -> int:
+    return 1 + TAUGHT.index(view) if view in TAUGHT else 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

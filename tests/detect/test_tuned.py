@@ -1,0 +1,118 @@
+from __future__ import annotations
+
+import asyncio
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from robustft.config import Config
+from robustft.detect.tuned import trusted, tuned_settings
+from robustft.errors import ConfigError
+from robustft.fusion.views import TUNED, Rows, views_of
+from robustft.loading import make_config
+from robustft.pipeline import denoise
+from robustft.records import Answer, Example
+from robustft.run import RunDir
+from robustft.tasks import make_task
+from robustft.train.lora import read_training
+from support import stored, write_moods
+from train.tiny import save_tiny
+
+ROWS = 45
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+def config(data: Path, model: Path, **sections: Any) -> Config:
+    return make_config(
+        {
+            "data": {"path": str(data), "truth": "truth"},
+            "task": {"instruction": "Mood?"},
+            "llm": {"backend": "scripted"},
+            "experts": ["direct", TUNED],
+            "embedder": "tfidf",
+            "train": {"model": str(model), "dtype": "float32"},
+            "tuned": {"folds": 3},
+            "ledger": str(data.parent / "ledger.sqlite"),
+            **sections,
+        }
+    )
+
+
+async def clean(data: Path, model: Path, out: Path) -> dict[str, Answer]:
+    await denoise(config(data, model), out, skip=["train"])
+    return {answer.id: answer for answer in RunDir(out).load(Answer) if answer.expert == TUNED}
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> tuple[Path, dict[str, Answer]]:
+    folder = tmp_path_factory.mktemp("tuned")
+    data = write_moods(folder / "moods.csv", ROWS)
+    return folder, asyncio.run(clean(data, tiny, folder / "run"))
+
+
+def test_every_row_is_answered_by_an_adapter_that_was_trained_on_the_other_folds(
+    ran: tuple[Path, dict[str, Answer]],
+) -> None:
+    folder, said = ran
+    run = RunDir(folder / "run")
+    assert list(said) == [example.id for example in run.load(Example)]
+    trained = [read_training(run.path / TUNED / str(fold))["tokens"]["rows"] for fold in range(3)]
+    assert sum(trained) == 2 * ROWS
+    assert run.read_json("findings.json")["posterior"]["weights"].keys() == {"direct", TUNED}
+    assert all(sum(answer.probs or ()) == pytest.approx(1.0) for answer in said.values())
+
+
+async def test_a_rows_own_label_changes_nothing_of_what_it_is_told(
+    ran: tuple[Path, dict[str, Answer]], tiny: Path, tmp_path: Path
+) -> None:
+    folder, before = ran
+    with (folder / "moods.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    rows[7]["answer"] = "ABC"["ABC".index(rows[7]["answer"]) - 1]
+    with (tmp_path / "moods.csv").open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, rows[0].keys())
+        writer.writeheader()
+        writer.writerows(rows)
+    after = await clean(tmp_path / "moods.csv", tiny, tmp_path / "run")
+    assert after["r7"].probs == before["r7"].probs
+    assert any(after[row].probs != before[row].probs for row in after)
+
+
+async def test_finished_adapters_are_not_trained_again(ran: tuple[Path, dict[str, Answer]], tiny: Path) -> None:
+    folder, before = ran
+    adapter = folder / "run" / TUNED / "0" / "adapter" / "adapter_model.safetensors"
+    written = adapter.stat().st_mtime_ns
+    (folder / "run" / "stages.json").unlink()
+    again = await clean(folder / "moods.csv", tiny, folder / "run")
+    assert adapter.stat().st_mtime_ns == written
+    assert {row: answer.probs for row, answer in again.items()} == {row: answer.probs for row, answer in before.items()}
+
+
+def test_labels_are_trusted_as_far_as_the_others_speak_for_them(ran: tuple[Path, dict[str, Answer]]) -> None:
+    folder, _ = ran
+    settings, examples = config(folder / "moods.csv", folder), RunDir(folder / "run").load(Example)
+    task = make_task(settings.task)
+    named = [task.label(example.truth or "", example.options) for example in examples]
+    said = [
+        Answer(e.id, "direct", "", value, probs=tuple(0.9 if o == value else 0.05 for o in "ABC"))
+        for e, value in zip(examples, named, strict=True)
+    ]
+    views = views_of(Rows.of(examples, task), [stored(Answer, said)], ["direct"], task)
+    right = trusted(views, np.zeros((ROWS, 1)), np.arange(ROWS), settings)
+    agree = np.array(
+        [task.label(e.response or "", e.options) == value for e, value in zip(examples, named, strict=True)]
+    )
+    assert right[agree].min() > right[~agree].max()
+
+
+def test_open_questions_have_nothing_to_score(tmp_path: Path, tiny: Path) -> None:
+    number = config(tmp_path / "x.csv", tiny, task={"kind": "number"})
+    with pytest.raises(ConfigError, match="tuned scores options, and a 'number' task has none"):
+        tuned_settings(number)
