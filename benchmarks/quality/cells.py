@@ -18,10 +18,13 @@ from robustft import __version__
 from robustft.config import Config
 from robustft.data.readers import stamp
 from robustft.errors import ModelError
+from robustft.fusion.views import TAUGHT, TUNED
 from robustft.loading import make_config
 from robustft.pipeline import denoise
 from robustft.run import RunDir, fingerprint
 
+SHORT: dict[str, Any] = {"prompts": {"training": "{question}"}}
+"""What SmolLM2 is trained on: the row's question alone; the option's text is the answer."""
 EXPERTS = ("smollm2", "scripted-0.60", "scripted-0.755", "scripted-chance")
 KINDS = ("none", "self-select", "self-label", "paper", *BASELINES, "posterior")
 LABELS_ONLY = "labels"
@@ -88,13 +91,15 @@ def methods(source: Source, experts: str, noise: str, rows: int | None) -> list[
     if experts == LABELS_ONLY:
         return [Method(name, name) for name in ("none", *BASELINES)]
     fused = [Method(name, "posterior", views) for name, views in _views(source, experts).items()]
-    fused += [replace(m, name=f"{m.name}, all asked", asking="all") for m in fused if len(m.views) > 2]
+    fused += [replace(m, name=f"{m.name}, all asked", asking="all") for m in fused if len(set(m.views) - {*TAUGHT}) > 1]
     if noise == "70" and rows is None:
         believed = accuracy(experts, source)
         extra = [] if believed is None else [replace(m, name=f"{m.name}, prior {believed:g}") for m in fused]
         fused += [replace(m, prior_accuracy=believed) for m in extra]
         if experts == "smollm2" and source.shared:
             fused.append(replace(fused[0], name="posterior, 30 reviewed", reviewed=30))
+    if experts == "smollm2" and source.shared and noise in {"30", "50", "70"} and rows is None:
+        fused.append(replace(fused[0], name="posterior, tuned", views=(*fused[0].views, TUNED)))
     return [Method(name, name) for name in ("self-select", "self-label", "paper")] + fused
 
 
@@ -150,6 +155,9 @@ def _tree(order: Order) -> dict[str, Any]:
         tree["llm"] = {"backend": "scripted"}
     if scored and source.shared:
         tree["likelihood"] = {"prior": "batch"}
+    if TUNED in method.views:
+        tree |= SHORT
+        tree["task"] |= {"target": "{option}"}
     if cell.experts.startswith("scripted"):
         tree["llm"] |= {"scripted": {"accuracy": accuracy(cell.experts, source), "seed": cell.seed}}
     if method.kind == "posterior":

@@ -28,6 +28,7 @@ from robustft import __version__
 from robustft.config import CompareConfig, Config
 from robustft.errors import RobustFTError
 from robustft.evaluate.table import HEADING, NOTE, caption, table
+from robustft.fusion.views import TUNED
 from robustft.loading import make_config, merge
 from robustft.pipeline import compare
 from robustft.run import RunDir
@@ -47,7 +48,9 @@ def config(wanted: argparse.Namespace, noise: str, source: Source) -> Config:
     """
     inputs = wanted.out / "inputs"
     inputs.mkdir(parents=True, exist_ok=True)
-    cell = Cell(TASK, noise, wanted.rows, "smollm2", Method("posterior", "posterior", ("probe", "likelihood")), 0)
+    cell = Cell(
+        TASK, noise, wanted.rows, "smollm2", Method("posterior", "posterior", ("probe", "likelihood", TUNED)), 0
+    )
     rows = write_input(source, noise, wanted.rows, inputs)
     order = Order(cell, source, rows, "minilm", wanted.out, wanted.ledger)
     own = {
