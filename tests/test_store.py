@@ -131,7 +131,7 @@ def test_a_place_and_a_stretch_are_those_of_a_list(
             assert (len(found), list(found), list(reversed(found))) == (len(meant), meant, meant[::-1])
             assert ids_of(list(found.tables())) == [record.id for record in meant]
             if -len(meant) <= place < len(meant):
-                assert found[place] == found[np.int64(place)] == meant[place]
+                assert [found[place]] == list(Taken(found, np.array([place]))) == [meant[place]]
             else:
                 with pytest.raises(IndexError):
                     found[place]
