@@ -9,7 +9,7 @@ from robustft.evaluate.outcome import ArmRun, outcome, right_share
 from robustft.evaluate.scoring import Result
 from robustft.evaluate.table import caption, markdown, page, picture, table
 from robustft.loading import make_config
-from robustft.records import Decision, Example, Message
+from robustft.records import Decision, Example, Message, Outcome
 from robustft.tasks import make_task
 
 TASK = make_task(TaskConfig())
@@ -92,10 +92,8 @@ def test_the_right_share_is_of_the_rows_trained_on() -> None:
     examples = [
         Example(f"r{i}", (Message(role="user", content="?"),), "A", ("x", "y"), truth="AB"[i % 2]) for i in range(4)
     ]
-    outcomes = ["keep", "keep", "drop", "relabel"]
-    decisions = [
-        Decision(e.id, o, "A", "B" if o == "relabel" else "A", 1.0, "") for e, o in zip(examples, outcomes, strict=True)
-    ]  # type: ignore[arg-type]
+    left: list[tuple[Outcome, str]] = [("keep", "A"), ("keep", "A"), ("drop", "A"), ("relabel", "B")]
+    decisions = [Decision(e.id, what, "A", final, 1.0, "") for e, (what, final) in zip(examples, left, strict=True)]
     assert right_share(examples, decisions, TASK) == pytest.approx(2 / 3)
     unknown = [Example(e.id, e.messages, "A", e.options) for e in examples]
     assert right_share(unknown, decisions, TASK) is None
