@@ -148,7 +148,7 @@ def test_mistakes_are_said_before_a_step(model: Path, tmp_path: Path) -> None:
         train(moods(4), wanted(model, target=("nowhere",)), tmp_path)
     with pytest.raises(ConfigError, match=r"train\.model: can't load '.*/nothing'"):
         train(moods(4), wanted(empty), tmp_path)
-    with pytest.raises(ConfigError, match=r"train\.weight: these rows have no confidence"):
+    with pytest.raises(ConfigError, match=r"train\.weight: nothing is identified"):
         train(moods(4), wanted(model, weight="confidence"), tmp_path)
     with pytest.raises(DataError, match="nothing to train on"):
         train([], wanted(model), tmp_path)
