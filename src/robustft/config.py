@@ -83,6 +83,16 @@ class ScriptedConfig(Section):
     """Share of the calls that fail."""
 
 
+class BatchConfig(Section):
+    """`llm.lane: openai-batch` and `vllm-batch`; docs/models.md, 'Batch lanes'."""
+
+    requests: Annotated[int, Field(ge=1, le=50_000)] = 50_000
+    """Requests of a file at most, and rows that are under way at once, whatever `llm.concurrency` is."""
+    command: str = "vllm run-batch"
+    """vllm-batch: the command, with options of vLLM's such as --max-model-len 4096. The files are added, and --model
+    where it isn't among them."""
+
+
 class LLMConfig(Section):
     """The model that answers."""
 
@@ -92,6 +102,11 @@ class LLMConfig(Section):
     """The endpoint's model name; or, for local, a hub id, a folder, a .gguf file, or smollm2."""
     base_url: str | None = None
     """openai: the endpoint, such as http://127.0.0.1:8000/v1. Unset: OPENAI_BASE_URL."""
+    lane: Literal["live", "openai-batch", "vllm-batch"] = "live"
+    """openai: how requests travel. live: each by itself; openai-batch: as files, over the endpoint's Batch API;
+    vllm-batch: as files, to `vllm run-batch` on this machine, without a server."""
+    batch: BatchConfig = BatchConfig()
+    """openai: the lanes that send files."""
     api_key_env: str = "OPENAI_API_KEY"
     """openai: the environment variable that holds the key; it may be unset for local servers."""
     concurrency: Positive = 64
@@ -125,6 +140,16 @@ class LLMConfig(Section):
     def _adapter_of_local(self) -> LLMConfig:
         if self.adapter is not None and self.backend != "local":
             raise ValueError("adapter is for backend local; at a server, write the adapter's name as model")
+
+    @property
+    def rows_at_once(self) -> int:
+        """Rows under way at once: those that fill a batch, else those whose calls are in flight."""
+        return self.concurrency if self.lane == "live" else self.batch.requests
+
+    @model_validator(mode="after")
+    def _lane_of_backend(self) -> LLMConfig:
+        if self.lane != "live" and self.backend != "openai":
+            raise ValueError(f"lane {self.lane} carries the requests of backend openai; set llm.backend: openai")
         return self
 
 

@@ -83,8 +83,9 @@ async def denoise(
     run = RunDir.create(out, config)
     keys = _keys(config, limit)
     whole, anew = True, False
-    async with Models(config, task, lambda: run.load(Example)) as models:
-        job = Job(config, task, run, models, progress or Silent(), limit)
+    progress = progress or Silent()
+    async with Models(config, task, lambda: run.load(Example), say=progress.note) as models:
+        job = Job(config, task, run, models, progress, limit)
         for name, stage in STAGES.items():
             if name in skip:
                 continue

@@ -116,6 +116,17 @@ def test_views_that_know_nothing_are_not_identified() -> None:
     assert "prior accuracy" in believed.reason
 
 
+def test_agreement_beyond_chance_identifies_however_wide_the_interval() -> None:
+    logp, label, truth = simulate(n=1777, rate=0.7, ease=1.2, seed=1005)
+    evidence = Evidence(logp, label, (0,), False)
+    fusion, p = fuse(evidence)
+    found = findings(evidence, fusion)
+    assert found.noise_rate.high >= 1.0 - found.chance
+    assert found.identified
+    assert not found.sure
+    assert (p.argmax(axis=1) == truth).mean() > (label == truth).mean() + 0.2
+
+
 def biased(rate: float, bias: float, seed: int = 0) -> tuple[Evidence, Index]:
     """Return rows of which one option is true in 70 of 100, seen by a view that leans by `bias` to the last one."""
     rng = np.random.default_rng(seed)

@@ -33,6 +33,8 @@ async def test_what_is_put_is_there_also_after_reopening(tmp_path: Path) -> None
     assert ledger.get("a") is None
     await ledger.put("a", b"1")
     assert ledger.get("a") == b"1"
+    assert "a" in ledger
+    assert "b" not in ledger
     await ledger.put("a", b"2")
     await ledger.put("b", b"")
     ledger.close()

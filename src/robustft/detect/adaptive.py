@@ -55,7 +55,7 @@ async def _asked(expert: Expert, rows: NDArray[np.int64], work: Work) -> list[An
     async def ask(place: int) -> Answer:
         return await expert.answer(chosen[place], llm)
 
-    answers = await asking.ask_all(expert.name, ask, chosen, config.llm.concurrency, work.progress)
+    answers = await asking.ask_all(expert.name, ask, chosen, config.llm.rows_at_once, work.progress)
     if expert.name == "likelihood" and config.likelihood.prior == "batch":
         answers = asking.batch_corrected(answers, chosen)
     blind = [example for example, answer in zip(chosen, answers, strict=True) if _gives_no_numbers(answer)]
@@ -67,7 +67,7 @@ async def _asked(expert: Expert, rows: NDArray[np.int64], work: Work) -> list[An
 
         if blind:
             name = f"{expert.name}/{number}"
-            more = await asking.ask_all(name, ask_again, blind, config.llm.concurrency, work.progress)
+            more = await asking.ask_all(name, ask_again, blind, config.llm.rows_at_once, work.progress)
             answers += [replace(answer, expert=name) for answer in more]
     return answers
 

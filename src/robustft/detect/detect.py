@@ -49,7 +49,7 @@ async def detect(work: Work) -> Detected:
         return await panel.answer(example, llm)
 
     work.progress.start("detect", len(examples))
-    rows = await run_all(ask_row, examples, config.llm.concurrency, work.progress)
+    rows = await run_all(ask_row, examples, config.llm.rows_at_once, work.progress)
     work.progress.finish()
     answered = [
         [asking.failed(example, name, row) for name in panel.names] if isinstance(row, ModelError) else row

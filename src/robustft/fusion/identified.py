@@ -104,10 +104,9 @@ def _verdict(
     families, views = len(set(evidence.families)), len(evidence.families)
     agreement, gain = found
     needed = float(norm.isf(CHANCE / families / (TRIED if evidence.shared else 1)))
-    telling = noise_rate.high < 1.0 - chance
-    if telling and agreement > needed:
+    if agreement > needed:
         return True, f"views and labels agree beyond chance (z {agreement:.1f}; by chance up to {needed:.1f})"
-    if telling and gain > float(chi2.isf(CHANCE / 10, families + views + 1)) / 2:
+    if noise_rate.high < 1.0 - chance and gain > float(chi2.isf(CHANCE / 10, families + views + 1)) / 2:
         return True, f"the views foretell the labels ({gain:.0f} nats better than without them), if not by agreeing"
     reviewed = int((evidence.truth >= 0).sum())
     if reviewed >= ENOUGH_REVIEWED:
@@ -119,14 +118,10 @@ def _verdict(
         )
     if not (evidence.label >= 0).any():
         return False, "not identified: there is no label to learn from; set `posterior.prior_accuracy`"
-    why = (
-        f"views and labels agree no more than by chance (z {agreement:.1f}, needed {needed:.1f})"
-        if agreement <= needed
-        else f"so many labels may be wrong ({noise_rate.low:.2f} to {noise_rate.high:.2f}) that they tell nothing"
-    )
     return False, (
-        f"not identified: {why}, so that either the labels or the model are useless and no arithmetic says which; "
-        f"labels stay. Set `posterior.prior_accuracy`, or review {ENOUGH_REVIEWED + 10} rows drawn at random"
+        f"not identified: views and labels agree no more than by chance (z {agreement:.1f}, needed {needed:.1f}), so "
+        "that either the labels or the model are useless and no arithmetic says which; labels stay. "
+        f"Set `posterior.prior_accuracy`, or review {ENOUGH_REVIEWED + 10} rows drawn at random"
     )
 
 

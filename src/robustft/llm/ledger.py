@@ -52,6 +52,13 @@ class Ledger:
             raise DataError(f"the ledger can't be read: {error}", path=self.path) from None
         return None if row is None else row[0]
 
+    def __contains__(self, key: str) -> bool:
+        """Whether the key has a value, which is not read."""
+        try:
+            return self._reader.execute("SELECT 1 FROM calls WHERE key = ?", (key,)).fetchone() is not None
+        except sqlite3.Error as error:
+            raise DataError(f"the ledger can't be read: {error}", path=self.path) from None
+
     async def put(self, key: str, value: bytes) -> None:
         """Store a value, over an earlier one; on return it is committed. Raises DataError (disk full)."""
         loop = asyncio.get_running_loop()

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, cast
 
 from platformdirs import user_cache_path
 
-from robustft.config import Config
+from robustft.config import Config, LLMConfig
+from robustft.engine.local import Silent
 from robustft.errors import ConfigError
 from robustft.llm.client import LLM
 from robustft.llm.embedder import Embedder, Joined, open_embedder
@@ -28,13 +29,20 @@ if TYPE_CHECKING:
 class Models:
     """Opens the config's LLM and embedder on first use. `calls` counts what the LLM was asked, on top of what it holds.
 
-    `examples` gives the rows that the scripted model simulates; no other model sees them.
+    `examples` gives the rows that the scripted model simulates; no other model sees them. `say` takes lines that the
+    user should see, such as where a batch is.
     """
 
     def __init__(
-        self, config: Config, task: Task, examples: Callable[[], Sequence[Example]], calls: Calls | None = None
+        self,
+        config: Config,
+        task: Task,
+        examples: Callable[[], Sequence[Example]],
+        calls: Calls | None = None,
+        say: Callable[[str], None] | None = None,
     ) -> None:
         self.calls = Calls() if calls is None else calls
+        self._say = say or Silent().note
         self._config, self._task, self._examples = config, task, examples
         self._opened: LLM | None = None
         self._llm: LLM | None = None
@@ -44,8 +52,8 @@ class Models:
     async def llm(self) -> LLM:
         """Return the LLM, every call of which goes through the ledger. Raises RobustFTError."""
         if self._llm is None:
-            self._opened = await asyncio.to_thread(_open, self._config, self._task, self._examples)
-            self._ledger = Ledger(ledger_path(self._config))
+            self._ledger = self._ledger or Ledger(ledger_path(self._config))
+            self._opened = await asyncio.to_thread(self._open, self._ledger)
             ledgered = LedgeredLLM(self._opened, self._ledger, self._opened.identity, self.calls)
             self._llm = SplitScores(ledgered) if self._config.llm.backend == "openai" else ledgered
         return self._llm
@@ -85,6 +93,16 @@ class Models:
             return opened
         return KeptVectors(opened, folder, f"{name} {self._config.llm.base_url if ':' in name else ''}")
 
+    def _open(self, ledger: Ledger) -> LLM:
+        config = self._config.llm
+        if config.backend == "openai":
+            return _open_endpoint(config, ledger, self._say)
+        if config.backend == "local":
+            from robustft.llm.local.model import LocalLLM
+
+            return LocalLLM.open(config)
+        return ScriptedLLM(config.scripted, simulated_rows(self._examples(), self._task))
+
     async def __aenter__(self) -> Models:
         return self
 
@@ -99,13 +117,13 @@ def ledger_path(config: Config) -> Path:
     return config.ledger or user_cache_path("robustft") / "ledger.sqlite"
 
 
-def _open(config: Config, task: Task, examples: Callable[[], Sequence[Example]]) -> LLM:
-    if config.llm.backend == "openai":
-        from robustft.llm.openai.model import OpenAILLM
+def _open_endpoint(config: LLMConfig, ledger: Ledger, say: Callable[[str], None]) -> LLM:
+    from robustft.llm.openai.model import OpenAILLM
 
-        return OpenAILLM.open(config.llm)
-    if config.llm.backend == "local":
-        from robustft.llm.local.model import LocalLLM
+    if config.lane == "live":
+        return OpenAILLM.open(config)
+    from robustft.llm.batch.lane import BatchLane
 
-        return LocalLLM.open(config.llm)
-    return ScriptedLLM(config.llm.scripted, simulated_rows(examples(), task))
+    # beside the ledger: any run that shares it finds what another has sent
+    home = ledger.path.with_name(ledger.path.name + ".batches")
+    return OpenAILLM(BatchLane.open(config, home, ledger.__contains__, say), config)

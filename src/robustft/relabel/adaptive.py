@@ -53,7 +53,7 @@ async def _contexts(asked: Sequence[Example], neighbours: Sequence[Sequence[Exam
     async def ask(place: int) -> Answer:
         return await reviewer.context(asked[place], neighbours[place], llm)
 
-    return corrected(await asking.ask_all("context", ask, asked, config.llm.concurrency, work.progress), asked, config)
+    return corrected(await asking.ask_all("context", ask, asked, config.llm.rows_at_once, work.progress), asked, config)
 
 
 async def _reviews(asked: Sequence[Example], said: Sequence[Answer], work: Work) -> list[Answer]:
@@ -65,7 +65,7 @@ async def _reviews(asked: Sequence[Example], said: Sequence[Answer], work: Work)
         context = next((a for a in before if a.expert == "context"), asking.silent(example, "context"))
         return await reviewer.review(example, reasoned(before), context, llm)
 
-    return corrected(await asking.ask_all("review", ask, asked, config.llm.concurrency, work.progress), asked, config)
+    return corrected(await asking.ask_all("review", ask, asked, config.llm.rows_at_once, work.progress), asked, config)
 
 
 def sure_rows(examples: Sequence[Example], fused: Fused, config: Config, task: Task) -> dict[int, Example]:

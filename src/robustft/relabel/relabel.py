@@ -63,10 +63,10 @@ async def relabel(work: Work, answers: Sequence[Answer], verdicts: Sequence[Verd
         return await reviewer.review(noisy[row], reasoned(said[noisy[row].id]), contexts[row], llm)
 
     contexts = corrected(
-        await asking.ask_all("context", ask_context, noisy, config.llm.concurrency, work.progress), noisy, config
+        await asking.ask_all("context", ask_context, noisy, config.llm.rows_at_once, work.progress), noisy, config
     )
     reviews = corrected(
-        await asking.ask_all("review", ask_review, noisy, config.llm.concurrency, work.progress), noisy, config
+        await asking.ask_all("review", ask_review, noisy, config.llm.rows_at_once, work.progress), noisy, config
     )
     rows = zip(noisy, neighbours, contexts, reviews, strict=True)
     return Relabelled([*contexts, *reviews], [_proposal(*row, task) for row in rows], verdicts)

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import os
 import re
-import urllib.request
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -14,16 +11,16 @@ from typing import Any, TypeVar
 import aiohttp
 import orjson
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_exponential, wait_random
-from yarl import URL
 
 from robustft.config import LLMConfig
-from robustft.errors import ConfigError, ModelError
+from robustft.errors import ModelError
+from robustft.llm.openai.address import api_key, base_url, proxy
 from robustft.llm.openai.pauses import Backoff, Cooldown, retry_after
+from robustft.llm.openai.payloads import parse, passes, reason
 
 Reply = TypeVar("Reply")
 
 _DUMMY_KEY = "EMPTY"
-_TRANSIENT = frozenset({408, 409, 425, 429})
 # uvicorn, and so vLLM, closes a connection that idles for 5 s: let go of it first
 _KEEP_ALIVE = 4.0
 _CONNECT_SECONDS = 15.0
@@ -54,15 +51,15 @@ class Endpoint:
     """
 
     def __init__(self, config: LLMConfig, backoff: Backoff | None = None) -> None:
-        self.base_url = _base_url(config)
+        self.base_url = base_url(config)
         self.model = config.model
         self.timeout = config.timeout
         self._attempts = config.attempts
         self._concurrency = config.concurrency
         self._backoff = backoff or Backoff()
         self._key_env = config.api_key_env
-        self._key = _key(config.api_key_env)
-        self._proxy = _proxy(self.base_url)
+        self._key = api_key(config.api_key_env)
+        self._proxy = proxy(self.base_url)
         self._slots = asyncio.Semaphore(config.concurrency)
         self._cooldown = Cooldown(self._backoff.first)
         self._session: aiohttp.ClientSession | None = None
@@ -138,7 +135,7 @@ class Endpoint:
     def _understood(self, url: str, payload: bytes, read: Callable[[Any], Reply]) -> Reply:
         """Parse and read a reply of status 2xx; some gateways send their upstream's errors with it."""
         try:
-            reply = _parse(payload)
+            reply = parse(payload)
         except (ValueError, RecursionError):
             raise TransientError(f"the reply is not JSON: {self._said(payload)}") from None
         if isinstance(reply, dict) and isinstance(error := reply.get("error"), dict):
@@ -159,7 +156,7 @@ class Endpoint:
         if 300 <= status < 400:
             target = self._clean(headers.get("Location", "elsewhere"))
             return ModelError(f"{url} redirects to {target}: put the final address into llm.base_url", fatal=True)
-        if status not in _TRANSIENT and (status < 500 or status == 501):
+        if not passes(status):
             return RefusedError(url, status, said)
         if status in (429, 503):
             pause = retry_after(headers.get("Retry-After"), datetime.now(UTC))
@@ -197,7 +194,7 @@ class Endpoint:
 
     def _said(self, payload: bytes) -> str:
         # the key goes before the cut, else a part of it could stay
-        return self._clean(_reason(payload))[:300]
+        return self._clean(reason(payload))[:300]
 
     def _clean(self, text: str) -> str:
         return text.replace(self._key, "***") if self._key else text
@@ -211,54 +208,3 @@ class Endpoint:
                 cookie_jar=aiohttp.DummyCookieJar(),
             )
         return self._session
-
-
-def _base_url(config: LLMConfig) -> str:
-    given = config.base_url or os.environ.get("OPENAI_BASE_URL")
-    if not given:
-        raise ConfigError("llm.base_url: not set, nor is OPENAI_BASE_URL; e.g. http://127.0.0.1:8000/v1")
-    url = URL(given.strip().rstrip("/"))
-    if url.user or url.password or url.query_string or url.fragment:
-        raise ConfigError("llm.base_url: must hold no user, password, ? or #; the key belongs into the environment")
-    if url.scheme not in ("http", "https") or not url.host:
-        raise ConfigError(f"llm.base_url: '{given}' is no address such as http://127.0.0.1:8000/v1")
-    return str(url)
-
-
-def _key(variable: str) -> str | None:
-    key = os.environ.get(variable, "").strip()
-    if not (key.isascii() and key.isprintable()):
-        raise ConfigError(f"{variable}: holds characters that no key has; set it again")
-    return key or None
-
-
-def _proxy(base_url: str) -> str | None:
-    # once here: aiohttp's trust_env looks into the environment and ~/.netrc at every request
-    url = URL(base_url)
-    proxy = urllib.request.getproxies().get(url.scheme)
-    return proxy if proxy and not urllib.request.proxy_bypass(url.host or "") else None
-
-
-def _parse(payload: bytes) -> Any:
-    """Parse JSON, also the NaN and the lone surrogates that orjson refuses and some servers send. Raises ValueError."""
-    try:
-        return orjson.loads(payload)
-    except orjson.JSONDecodeError:
-        tolerant = json.loads(payload, parse_constant=lambda _: None)
-        return orjson.loads(json.dumps(tolerant, ensure_ascii=False).encode("utf-8", "replace"))
-
-
-def _reason(payload: bytes) -> str:
-    """Return what an error's body says, in one line: its message and the parameter at fault, or its text."""
-    text = payload.decode("utf-8", "replace")
-    try:
-        body = orjson.loads(payload)
-    except orjson.JSONDecodeError:
-        return " ".join(re.sub(r"<[^>]*>", " ", text).split()) or "no reason given"
-    error = body.get("error", body) if isinstance(body, dict) else body
-    message = error.get("message") if isinstance(error, dict) else error
-    if not isinstance(message, str):
-        return text
-    # code and parameter are for programs and say more than some messages do
-    more = [v for k in ("code", "param") if isinstance(v := error.get(k), str)] if isinstance(error, dict) else []
-    return " ".join(" ".join([message, *(f"[{v}]" for v in more if v not in message)]).split())

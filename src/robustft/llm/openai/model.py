@@ -7,6 +7,7 @@ import logging
 import math
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,15 +16,16 @@ from numpy.typing import NDArray
 from robustft.config import LLMConfig
 from robustft.errors import ModelError
 from robustft.llm.client import Completion, Sampling, Scores, Tag, Usage
+from robustft.llm.codec import request_key
 from robustft.llm.openai.dialect import Dialect
 from robustft.llm.openai.endpoint import Endpoint, RefusedError
+from robustft.llm.openai.lane import UNKEPT, Lane, LiveLane
 from robustft.llm.openai.pauses import Backoff
 from robustft.llm.openai.replies import PromptToken, candidate_length, read_completion, read_prompt, read_usage, spells
 from robustft.records import Message
 
 Reply = TypeVar("Reply")
 
-_CHAT = "/chat/completions"
 _BATCH = 128
 _NO_SCORES = (
     "the likelihood expert needs a server with prompt_logprobs (vLLM), which {url} is not; "
@@ -34,25 +36,28 @@ _log = logging.getLogger(__name__)
 
 
 class OpenAILLM:
-    """A model behind an OpenAI-compatible endpoint; implements `robustft.llm.client.LLM`."""
+    """A model behind an OpenAI-compatible endpoint; implements `robustft.llm.client.LLM`.
 
-    def __init__(self, endpoint: Endpoint, config: LLMConfig) -> None:
-        self._endpoint = endpoint
+    What is sent, how it is read and the identity are the same on every lane.
+    """
+
+    def __init__(self, lane: Lane, config: LLMConfig) -> None:
+        self._lane = lane
         self._model = config.model
         self._extra = config.extra_body
         self._dialect = Dialect.of(config)
 
     @classmethod
     def open(cls, config: LLMConfig, backoff: Backoff | None = None) -> OpenAILLM:
-        """Read address and key; connections are opened by the first call. Raises ConfigError."""
-        return cls(Endpoint(config, backoff), config)
+        """Take the live lane: read address and key; the first call opens connections. Raises ConfigError."""
+        return cls(LiveLane(Endpoint(config, backoff)), config)
 
     @property
     def identity(self) -> dict[str, Any]:
         """What distinguishes its answers from another model's, for the ledger's key."""
         return {
             "backend": "openai",
-            "base_url": self._endpoint.base_url,
+            "base_url": self._lane.base_url,
             "model": self._model,
             "extra_body": self._extra,
         }
@@ -63,7 +68,8 @@ class OpenAILLM:
         def body(dialect: Dialect) -> dict[str, Any]:
             return {"model": self._model, "messages": messages, **dialect.ask(sampling), **self._extra}
 
-        return await self._chat(body, read_completion)
+        name = partial(request_key, self.identity, "complete", messages, sampling=sampling)
+        return await self._chat(body, read_completion, name)
 
     async def score(self, messages: Sequence[Message], candidates: Sequence[str], tag: Tag | None = None) -> Scores:
         """Return log p of one candidate as the assistant's turn; `llm.split.SplitScores` asks for several so.
@@ -79,15 +85,17 @@ class OpenAILLM:
         return Scores((math.fsum(token.logprob for token in tokens),), (len(tokens),), usage)
 
     async def aclose(self) -> None:
-        """Close the connections."""
-        await self._endpoint.aclose()
+        """Close the lane."""
+        await self._lane.aclose()
 
-    async def _chat(self, body: Callable[[Dialect], dict[str, Any]], read: Callable[[Any], Reply]) -> Reply:
+    async def _chat(
+        self, body: Callable[[Dialect], dict[str, Any]], read: Callable[[Any], Reply], name: Callable[[], str]
+    ) -> Reply:
         """Ask; where a parameter is refused ask again without, and keep to that for good if it helped."""
         dialect = known = self._dialect
         while True:
             try:
-                reply = await self._endpoint.post(_CHAT, body(dialect), read)
+                reply = await self._lane.chat(body(dialect), read, name)
             except RefusedError as refusal:
                 learned = dialect.learn(refusal.said)
                 if learned is None:
@@ -95,16 +103,13 @@ class OpenAILLM:
                 dialect = learned
                 continue
             if dialect is not known and dialect != self._dialect:
-                _log.warning(
-                    "%s refuses a parameter; from now on it is asked with %s", self._endpoint.base_url, dialect
-                )
+                _log.warning("%s refuses a parameter; from now on it is asked with %s", self._lane.base_url, dialect)
                 self._dialect = dialect
             return reply
 
     async def _candidate(self, messages: Sequence[Message], candidate: str) -> tuple[Sequence[PromptToken], Usage]:
         """Return the candidate's tokens as the end of a prompt whose last turn is left open."""
-        turn = Message(role="assistant", content=candidate)
-        prompt, usage = await self._prompt([*messages, turn])
+        prompt, usage = await self._prompt(messages, candidate)
         length = candidate_length(prompt, candidate)
         if length is None:
             # older vLLM shows no text for parts of characters: count instead
@@ -113,11 +118,13 @@ class OpenAILLM:
                 raise ModelError(f"can't find the candidate {candidate[:60]!r} in the server's prompt_logprobs")
         return prompt[-length:], usage
 
-    async def _prompt(self, messages: Sequence[Message]) -> tuple[list[PromptToken], Usage]:
+    async def _prompt(self, messages: Sequence[Message], candidate: str) -> tuple[list[PromptToken], Usage]:
+        turn = Message(role="assistant", content=candidate)
+
         def body(dialect: Dialect) -> dict[str, Any]:
             return self._extra | {
                 "model": self._model,
-                "messages": messages,
+                "messages": [*messages, turn],
                 "add_generation_prompt": False,
                 "continue_final_message": True,
                 dialect.length: 1,
@@ -125,9 +132,10 @@ class OpenAILLM:
                 "prompt_logprobs": 0,
             }
 
-        cannot = ModelError(_NO_SCORES.format(url=self._endpoint.base_url), fatal=True)
+        name = partial(request_key, self.identity, "score", messages, candidates=[candidate])
+        cannot = ModelError(_NO_SCORES.format(url=self._lane.base_url), fatal=True)
         try:
-            prompt, usage = await self._chat(body, read_prompt)
+            prompt, usage = await self._chat(body, read_prompt, name)
         except RefusedError as refusal:
             raise (cannot if _SCORE_KEYS.search(refusal.said) else refusal) from None
         if prompt is None:
@@ -140,7 +148,10 @@ class OpenAILLM:
         def body(dialect: Dialect) -> dict[str, Any]:
             return self._extra | {"model": self._model, "messages": messages, dialect.length: 1, "temperature": 0.0}
 
-        return (await self._chat(body, read_usage)).prompt_tokens
+        def name() -> str:
+            return UNKEPT + request_key(self.identity, "header", messages)[len(UNKEPT) :]
+
+        return (await self._chat(body, read_usage, name)).prompt_tokens
 
 
 class OpenAIEmbedder:
