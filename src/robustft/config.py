@@ -140,6 +140,7 @@ class LLMConfig(Section):
     def _adapter_of_local(self) -> LLMConfig:
         if self.adapter is not None and self.backend != "local":
             raise ValueError("adapter is for backend local; at a server, write the adapter's name as model")
+        return self
 
     @property
     def rows_at_once(self) -> int:
