@@ -10,6 +10,8 @@ METRICS = {
     "decisions": {"keep": 1, "relabel": 0, "drop": 0, "review": 0},
     "calls": {"requests": 3, "wall_s": 1.5},
     "truth": None,
+    "evaluation": None,
+    "compare": None,
     "readings": {"direct": {"answers": 1, "abstained": 0, "strict": 1, "tolerant": 1}},
     "data": {"skipped": 0, "conflicting_questions": 0},
 }
