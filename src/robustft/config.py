@@ -291,8 +291,10 @@ class TrainConfig(Section):
     """Number format. auto: bfloat16 where the processor is fast at it, else float32."""
     gradient_checkpointing: bool = False
     """Less memory, for about a third more time."""
-    weight: Literal["none", "confidence"] = "none"
-    """confidence: each row's loss is multiplied by its decision's confidence (method posterior)."""
+    weight: Literal["auto", "confidence", "none"] = "auto"
+    """What a row counts in the loss. confidence: the probability that its final response is right (method posterior);
+    none: all alike; auto: confidence where there are such probabilities, which method posterior has where it is
+    identified."""
     seed: int | None = None
     """Of the adapter's first weights and of the rows' order. Unset: the run's seed."""
     checkpoint: Positive = 100
@@ -340,14 +342,12 @@ class EvaluateConfig(Section):
 
     @field_validator("adapters")
     @classmethod
-    def _names_of_its_own(cls, adapters: dict[str, str]) -> dict[str, str]:
-        if taken := adapters.keys() & TAKEN_NAMES:
-            raise ValueError(f"an adapter can't be called {sorted(taken)[0]}")
+    def _base_is_taken(cls, adapters: dict[str, str]) -> dict[str, str]:
+        if "base" in adapters:
+            raise ValueError("an adapter can't be called base: that is the model before training")
         return adapters
 
 
-TAKEN_NAMES = frozenset({"base", "differences", "overlap"})
-"""Keys of `evaluation` in metrics.json that are no adapter's name."""
 Arm = Literal["none", "paper", "posterior", "random", "oracle"]
 
 

@@ -26,7 +26,7 @@ from robustft.store import stretches
 from robustft.tasks.task import Task
 from robustft.train.form import Form, TrainRows
 from robustft.train.lora import data_key, read_training, train
-from robustft.train.settings import settled
+from robustft.train.settings import confidences, settled
 
 
 def training_rows(run: RunDir, task: Task, config: Config) -> TrainRows:
@@ -50,8 +50,8 @@ def write_training_files(run: RunDir, rows: Rows, config: Config) -> list[Path]:
 def train_adapter(run: RunDir, task: Task, config: Config, progress: Progress | None = None) -> dict[str, Any]:
     """Train on the rows that are exported; `train.lora.train` says what it writes. Returns what training.json holds."""
     settings = settled(config)
-    confidences = {decision.id: decision.confidence for decision in run.load(Decision)}
-    return train(list(training_rows(run, task, config)), settings, run.path, progress, confidences)
+    rows = list(training_rows(run, task, config))
+    return train(rows, settings, run.path, progress, confidences(run, config))
 
 
 async def evaluate_run(
@@ -65,12 +65,17 @@ async def evaluate_run(
     examples = run.load(Example)
     training = Training.of(examples, run.load(Decision), form_of(run, examples, task, config))
     trained = _trained(run, task, config)
-    models = models_of(config, None if trained is None else run.path / "adapter")
+    if trained is not None:
+        models = models_of(config, trained["settings"]["model"], run.path / "adapter")
+    else:
+        models = models_of(config, config.train.model if config.train else None, None)
     sheet = await prepare(config, task, training)
+    if sheet.set_aside:
+        progress.note(f"{len(sheet.set_aside)} held-out rows are set aside; evaluation.json says why")
     results = {name: await ask_model(name, llm, sheet, config, task, progress, calls) for name, llm in models.items()}
     lines = [orjson.dumps(result) + b"\n" for said in results.values() for result in said]
     run.write("evaluation.jsonl", b"".join(lines))
-    figures = evaluation_facts(results, sheet.overlap, task, config)
+    figures = evaluation_facts(results, sheet, task, config)
     run.write_json("evaluation.json", {"key": _rows_key(run, task, config), "evaluation": figures})
     return figures
 

@@ -25,7 +25,7 @@ from robustft.detect.tuned import ask_tuned, tuned_settings
 from robustft.engine.local import Progress, Silent
 from robustft.evaluate.compare import compare_arms
 from robustft.evaluate.evaluate import guard
-from robustft.evaluate.held_out import held_out_data, settings_of
+from robustft.evaluate.held_out import settings_of, stamps
 from robustft.fusion.fuse import fuse
 from robustft.fusion.verdicts import Believed, verdicts_of
 from robustft.fusion.views import TUNED, Rows, views_of
@@ -123,8 +123,7 @@ def _keys(config: Config, limit: int | None) -> dict[str, str]:
     """Return a digest of what each stage's result depends on."""
     inputs = (__version__, limit, stamp(config.data, config.posterior.reviewed))
     cleaning = fingerprint(*inputs, config.model_dump(mode="json", exclude={"train", "evaluate", "compare"}))
-    held_out = stamp(held_out_data(config)) if config.evaluate is not None else []
-    everything = fingerprint(*inputs, config.model_dump(mode="json"), held_out)
+    everything = fingerprint(*inputs, config.model_dump(mode="json"), stamps(config))
     return {name: everything if name in AFTER_CLEANING else cleaning for name in STAGES}
 
 

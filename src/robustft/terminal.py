@@ -138,8 +138,7 @@ def _estimate(found: dict[str, Any], name: str = "value") -> str:
 
 def show_evaluation(found: dict[str, Any]) -> None:
     """Print how often each model is right on the held-out rows, and by how much the adapters changed that."""
-    models = {name: facts for name, facts in found.items() if name not in {"differences", "overlap"}}
-    base = found["base"]
+    models, base = found["models"], found["models"]["base"]
     table = Table(title=f"{base['n']} held-out rows, answers {base['answers']}", title_justify="left")
     read = "strict" in base
     for heading in ("model", "accuracy", *(["strict", "tolerant", "silent"] if read else []), "to base", "McNemar p"):

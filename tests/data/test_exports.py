@@ -278,7 +278,7 @@ def test_rows_that_no_format_holds(tmp_path: Path, row: TrainRow, message: str) 
 
 def test_a_file_that_reads_back_otherwise_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def write_less(path: Path, rows: Any) -> Path:
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows[:-1]))
+        path.write_text("".join(json.dumps(row) + "\n" for row in [*rows][:-1]))
         return path
 
     monkeypatch.setattr(exports, "write_rows", write_less)

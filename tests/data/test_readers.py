@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robustft.config import DataConfig
-from robustft.data.readers import Conflict, Rows, find_conflicts, read, read_reviewed, stamp
+from robustft.data.readers import Conflict, Reader, Rows, find_conflicts, read, read_reviewed, stamp
 from robustft.errors import ConfigError, DataError
 from robustft.records import Example, Message
 from robustft.tasks.choice import ChoiceTask
@@ -105,6 +105,46 @@ def test_malformed_rows_are_named(tmp_path: Path, row: dict[str, Any], field: st
 def test_a_file_of_malformed_rows_alone_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="row 1"):
         read_rows(tmp_path, GOOD | {"answer": "Z"}, on_bad_row="skip")
+
+
+def test_rows_are_read_one_by_one_as_they_are_all_at_once(tmp_path: Path) -> None:
+    beside = jsonl(tmp_path / "truth.jsonl", *[GOOD] * 5)
+    path = jsonl(tmp_path / "rows.jsonl", GOOD, GOOD | {"answer": "Z"}, GOOD | {"id": "own"}, {"broken": 1}, GOOD)
+    data = DataConfig(path=str(path), truth_path=str(beside), on_bad_row="skip")
+    whole, reader = read(data, CHOICE), Reader(data, CHOICE)
+    examples = iter(reader)
+    assert next(examples) == whole.examples[0]
+    assert (reader.layout, reader.skipped) == ("columns", [])
+    assert next(examples) == whole.examples[1]
+    assert [skipped.row for skipped in reader.skipped] == [2]
+    assert list(examples) == whole.examples[2:]
+    assert reader.skipped == whole.skipped
+    assert [(skipped.row, skipped.field) for skipped in reader.skipped] == [(2, "answer"), (4, "question")]
+
+
+def test_bad_rows_are_said_after_the_last_row(tmp_path: Path) -> None:
+    path = jsonl(tmp_path / "rows.jsonl", GOOD | {"answer": "Z"}, GOOD, GOOD | {"answer": "Y"})
+    reader = Reader(DataConfig(path=str(path)), CHOICE)
+    examples = iter(reader)
+    assert next(examples).response == "A"
+    with pytest.raises(DataError, match=r"row 1, column 'answer': .* \(1 more malformed"):
+        next(examples)
+
+
+def test_the_file_is_read_as_far_as_the_rows_that_were_asked_for(tmp_path: Path) -> None:
+    path = tmp_path / "rows.csv"
+    path.write_bytes(b'question,answer,options\nHow?,A,"[""a"", ""b""]"\n\xff\n')
+    examples = iter(Reader(DataConfig(path=str(path)), CHOICE))
+    assert next(examples).response == "A"
+    with pytest.raises(DataError, match="line 3 is not UTF-8 text"):
+        next(examples)
+
+
+def test_the_layout_is_not_known_before_a_row_is(tmp_path: Path) -> None:
+    reader = Reader(DataConfig(path=str(jsonl(tmp_path / "rows.jsonl"))), CHOICE)
+    for look in (lambda: reader.layout, lambda: list(reader)):
+        with pytest.raises(DataError, match="has no rows"):
+            look()
 
 
 @pytest.mark.parametrize("content", ["", "question,answer\n"])

@@ -12,7 +12,7 @@ from robustft.detect.adaptive import ask_until_sure
 from robustft.detect.detect import make_panel
 from robustft.errors import ConfigError
 from robustft.fusion.fuse import Fused, fuse, pilot, whom_to_ask
-from robustft.fusion.views import views_of
+from robustft.fusion.views import Rows, views_of
 from robustft.llm.client import Completion, Sampling, Scores, Tag
 from robustft.llm.scripted import ScriptedLLM, simulated_rows
 from robustft.loading import make_config
@@ -94,15 +94,16 @@ async def ask(examples: Sequence[Example], settings: Config) -> tuple[list[Answe
     async def open_embedder() -> Clusters:
         return Clusters()
 
-    answers, fused = await ask_until_sure(Work(examples, settings, task, open_llm, open_embedder, notes))
-    return answers, fused, llm, notes
+    said, fused = await ask_until_sure(Work(examples, settings, task, open_llm, open_embedder, notes))
+    return [answer for part in said for answer in part], fused, llm, notes
 
 
 async def test_the_first_expert_is_asked_everything_and_the_next_the_pilot_and_the_undecided() -> None:
     examples, settings = moods(), config("direct", "reasoning", budget=1.4)
     answers, fused, llm, _ = await ask(examples, settings)
     assert llm.rows("direct") == [example.id for example in examples]
-    before = fuse(views_of(examples, answers[:200], ("direct",), make_task(settings.task)), settings)
+    task = make_task(settings.task)
+    before = fuse(views_of(Rows.of(examples, task), [answers[:200]], ("direct",), task), settings)
     wanted = whom_to_ask(before, settings)
     assert llm.rows("reasoning") == [examples[row].id for row in wanted]
     drawn = pilot(before.views, settings)

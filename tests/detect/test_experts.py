@@ -101,7 +101,7 @@ def test_batch_correction_takes_away_what_all_rows_share() -> None:
     alone = Example("alone", EXAMPLE.messages, None, ("yes", "no"))
     lonely = Answer("alone", "likelihood", "yes", "A", 0.1, (0.9, 0.1))
     silent = Answer("3", "likelihood", "", None)
-    assert batch_corrected([lonely, silent], [alone, rows[0]]) == [lonely, silent]
+    assert list(batch_corrected([lonely, silent], [alone, rows[0]])) == [lonely, silent]
 
 
 async def test_the_agent_reads_what_the_others_said_and_a_panel_survives_one_failure() -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
 
 import pytest
 
@@ -24,6 +25,9 @@ class Counting:
     def note(self, line: str) -> None: ...
 
 
+def nothing(item: int, result: object) -> None: ...
+
+
 async def test_results_keep_the_order_and_a_failure_its_place() -> None:
     async def half(n: int) -> int:
         await asyncio.sleep(0.001 * (n % 3))
@@ -31,12 +35,55 @@ async def test_results_keep_the_order_and_a_failure_its_place() -> None:
             raise ModelError(f"no {n}")
         return n
 
-    progress = Counting()
-    results = await run_all(half, range(50), 8, progress)
-    assert [str(r) if isinstance(r, ModelError) else r for r in results] == [
-        f"no {n}" if n % 5 == 0 else n for n in range(50)
-    ]
+    progress, taken = Counting(), list[tuple[int, int | str]]()
+
+    def take(n: int, result: int | ModelError) -> None:
+        taken.append((n, str(result) if isinstance(result, ModelError) else result))
+
+    await run_all(half, range(50), 8, take, progress)
+    assert taken == [(n, f"no {n}" if n % 5 == 0 else n) for n in range(50)]
     assert progress.done == 50
+
+
+async def test_a_result_is_handed_on_as_soon_as_those_before_it_are() -> None:
+    gates = [asyncio.Event() for _ in range(4)]
+    taken: list[int] = []
+
+    async def wait(n: int) -> int:
+        await gates[n].wait()
+        return n
+
+    running = asyncio.create_task(run_all(wait, range(4), 4, lambda n, _: taken.append(n)))
+    for opened, so_far in ((2, []), (0, [0]), (1, [0, 1, 2]), (3, [0, 1, 2, 3])):
+        gates[opened].set()
+        await asyncio.sleep(0.01)
+        assert taken == so_far
+    await running
+
+
+@pytest.mark.parametrize("waits", [False, True])
+async def test_no_item_is_asked_for_before_its_turn(waits: bool) -> None:
+    asked_for, taken = 0, 0
+
+    def items() -> Iterator[int]:
+        nonlocal asked_for
+        for n in range(50):
+            asked_for += 1
+            yield n
+
+    async def look(n: int) -> int:
+        if waits:
+            await asyncio.sleep(0)
+        return asked_for
+
+    def take(n: int, seen: int | ModelError) -> None:
+        nonlocal taken
+        assert isinstance(seen, int)
+        assert seen <= taken + (4 if waits else 1)
+        taken += 1
+
+    await run_all(look, items(), 4, take)
+    assert (asked_for, taken) == (50, 50)
 
 
 async def test_never_more_than_concurrency_at_once_and_soon_that_many() -> None:
@@ -49,7 +96,7 @@ async def test_never_more_than_concurrency_at_once_and_soon_that_many() -> None:
         await asyncio.sleep(0.001)
         at_once -= 1
 
-    await run_all(count, range(100), 7)
+    await run_all(count, range(100), 7, nothing)
     assert most == 7
 
 
@@ -63,7 +110,7 @@ async def test_a_fatal_error_ends_it_at_once() -> None:
         raise ModelError("wrong key", fatal=True)
 
     with pytest.raises(ModelError, match="wrong key"):
-        await run_all(refuse, range(1000), 4)
+        await run_all(refuse, range(1000), 4, nothing)
     assert started <= 8
 
 
@@ -78,7 +125,7 @@ async def test_an_endpoint_that_is_gone_is_given_up() -> None:
         return n
 
     with pytest.raises(ModelError, match="run the same command again to resume"):
-        await run_all(gone, range(10_000), 4)
+        await run_all(gone, range(10_000), 4, nothing)
     assert asked < 200
 
 
@@ -87,11 +134,14 @@ async def test_a_bug_is_not_swallowed() -> None:
         raise ValueError("bug")
 
     with pytest.raises(ValueError, match="bug"):
-        await run_all(broken, range(3), 2)
+        await run_all(broken, range(3), 2, nothing)
 
 
 async def test_nothing_to_do_is_nothing_done() -> None:
     async def never(n: int) -> int:
         raise AssertionError
 
-    assert await run_all(never, [], 4) == []
+    def never_taken(n: int, result: object) -> None:
+        raise AssertionError
+
+    await run_all(never, [], 4, never_taken)

@@ -110,6 +110,7 @@ def test_views_that_know_nothing_are_not_identified() -> None:
     evidence = Evidence(logp, label, (0, 0), False)
     found = findings(evidence, fit(evidence, noise="symmetric"))
     assert not found.identified
+    assert not found.sure
     assert "labels stay" in found.reason
     believed = findings(evidence, fit(evidence, Priors(accuracy=0.8), noise="symmetric"))
     assert believed.identified

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pytest
@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from robustft.config import TaskConfig
 from robustft.fusion.evidence import Evidence
-from robustft.fusion.views import OPEN_ANSWERS, Views, views_of
+from robustft.fusion.views import OPEN_ANSWERS, Rows, Views, views_of
 from robustft.records import Answer, Example, Message
 from robustft.tasks import make_task
+from robustft.tasks.task import Task
 
 CHOICE, NUMBER, SHORT = (make_task(TaskConfig(kind=kind)) for kind in ("choice", "number", "short"))
 MOODS = ("negative", "neutral", "positive")
@@ -26,8 +27,14 @@ def said(expert: str, value: str | None, nll: float | None = None, row: str = "a
     return Answer(row, expert, "", value, nll)
 
 
+def arranged(
+    rows: Sequence[Example], answers: Sequence[Answer], task: Task = CHOICE, reviewed: Mapping[str, str] | None = None
+) -> Views:
+    return views_of(Rows.of(rows, task, reviewed), [answers], ORDER, task)
+
+
 def of_one_row(*answers: Answer) -> Views:
-    return views_of([example("a")], answers, ORDER, CHOICE)
+    return arranged([example("a")], answers)
 
 
 def test_probabilities_are_drawn_towards_uniform_by_the_mass_that_lay_on_no_option() -> None:
@@ -65,7 +72,7 @@ def test_an_abstention_finds_all_options_alike_and_counts_as_asked(answer: Answe
 def test_a_view_that_was_not_asked_finds_all_options_alike() -> None:
     rows = [example("a"), example("b")]
     answers = [said("direct", "B"), said("direct", "C", row="b"), said("reasoning", "B")]
-    views = views_of(rows, answers, ORDER, CHOICE)
+    views = arranged(rows, answers)
     assert views.asked.tolist() == [[True, True], [True, False]]
     assert np.ptp(views.logp[1, 1]) == 0.0
     assert np.ptp(views.logp[0, 1]) > 0.0
@@ -82,19 +89,19 @@ def test_views_come_in_the_order_of_asking_but_for_the_probe_and_judges_are_none
 def test_options_that_a_row_lacks_are_nan_and_options_that_differ_are_not_shared() -> None:
     rows = [example("a"), example("b", "B", ("yes", "no"))]
     probs = [Answer("a", "direct", "", "C", probs=(0.2, 0.2, 0.6)), Answer("b", "direct", "", "B", probs=(0.1, 0.9))]
-    views = views_of(rows, [*probs, said("reasoning", "C")], ORDER, CHOICE)
+    views = arranged(rows, [*probs, said("reasoning", "C")])
     assert views.candidates == (("A", "B", "C"), ("A", "B"))
     assert np.isnan(views.logp[1, :, 2]).all()
     assert np.isfinite(views.logp[:, :, :2]).all()
     assert np.exp(views.logp[1, 0, :2]) == pytest.approx([0.1, 0.9])
     assert views.evidence([0, 1]).counts.tolist() == [3, 2]
     assert not views.shared
-    assert views_of(rows[:1], probs[:1], ORDER, CHOICE).shared
+    assert arranged(rows[:1], probs[:1]).shared
 
 
 def test_labels_and_reviews_are_places_among_the_candidates() -> None:
     rows = [example("a", "positive"), example("b", None), example("c", "0")]
-    views = views_of(rows, [said("direct", "A", row=row) for row in "abc"], ORDER, CHOICE, {"b": "C", "c": "B"})
+    views = arranged(rows, [said("direct", "A", row=row) for row in "abc"], reviewed={"b": "C", "c": "B"})
     assert views.label.tolist() == [2, -1, 0]
     assert views.reviewed.tolist() == [-1, 2, 1]
 
@@ -108,7 +115,7 @@ def test_the_candidates_of_an_open_question_are_the_different_answers_that_anybo
         said("reasoning", None, row="b"),
         said("agent", "Y", row="b"),
     ]
-    views = views_of(rows, answers, ORDER, NUMBER, {"c": "8", "a": "12.0"})
+    views = arranged(rows, answers, NUMBER, {"c": "8", "a": "12.0"})
     assert views.candidates == (("1250", "12.0"), ("3",), ("7", "8"))
     assert views.label.tolist() == [0, -1, 0]
     assert views.reviewed.tolist() == [1, -1, 1]
@@ -122,7 +129,7 @@ def test_the_candidates_of_an_open_question_are_the_different_answers_that_anybo
 def test_there_is_always_room_for_an_answer_that_nobody_gave() -> None:
     rows = [example("a", "none of them", ())]
     names = [f"direct/{i}" for i in range(2, 20)]
-    views = views_of(rows, [said("direct", "x"), *(said(name, name) for name in names)], ORDER, SHORT)
+    views = arranged(rows, [said("direct", "x"), *(said(name, name) for name in names)], SHORT)
     assert views.logp.shape[2] == len(views.candidates[0]) + 1 == len(names) + 3
 
 
@@ -149,7 +156,7 @@ def rows_and_answers(draw: st.DrawFn) -> tuple[list[Example], list[Answer]]:
 @given(rows_and_answers())
 def test_whatever_was_said_is_evidence(drawn: tuple[list[Example], list[Answer]]) -> None:
     rows, answers = drawn
-    views = views_of(rows, answers, ORDER, CHOICE)
+    views = arranged(rows, answers)
     evidence = views.evidence(range(len(views.names)))
     assert isinstance(evidence, Evidence)
     assert evidence.counts.tolist() == [len(row.options) for row in rows]

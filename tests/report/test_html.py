@@ -10,7 +10,10 @@ METRICS = {
     "decisions": {"keep": 1, "relabel": 0, "drop": 0, "review": 0},
     "calls": {"requests": 3, "wall_s": 1.5},
     "truth": None,
-    "readings": {"direct": {"answers": 1, "abstained": 0, "strict": 1, "tolerant": 1}},
+    "training": None,
+    "evaluation": None,
+    "compare": None,
+    "readings": {"direct": {"answers": 1, "abstained": 0, "read": 1, "strict": 1, "tolerant": 1}},
     "data": {"skipped": 0, "conflicting_questions": 0},
 }
 EVIL = "<script>alert(1)</script>"

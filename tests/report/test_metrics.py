@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from robustft.config import TaskConfig
 from robustft.records import Answer, Decision, Example, Outcome, Verdict
+from robustft.report import metrics
 from robustft.report.metrics import (
     against_truth,
     count_decisions,
@@ -16,6 +17,7 @@ from robustft.report.metrics import (
     total_calls,
 )
 from robustft.tasks import make_task
+from support import stored
 
 TASK = make_task(TaskConfig(kind="choice", options=("no", "yes")))
 
@@ -80,8 +82,20 @@ def test_readings_count_what_each_reading_could_read() -> None:
     example = Example("x", ({"role": "user", "content": "?"},), "A", ("no", "yes"))
     answers = [Answer("x", "direct", "Answer: B", "B"), Answer("x", "direct", "**yes**", "B")]
     answers.append(Answer("x", "direct", "", None))
-    counts = count_readings([example], answers, TASK)
-    assert counts == {"direct": {"answers": 3, "abstained": 1, "strict": 1, "tolerant": 2}}
+    counts = count_readings([example], [stored(Answer, answers)], TASK)
+    assert counts == {"direct": {"answers": 3, "abstained": 1, "read": 3, "strict": 1, "tolerant": 2}}
+
+
+def test_only_the_first_rows_are_read_again_and_every_answer_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(metrics, "READ_AGAIN", 2)
+    examples = [Example(row, ({"role": "user", "content": "?"},), "A", ("no", "yes")) for row in "abcd"]
+    direct = [Answer(row, "direct", "Answer: B" if row != "d" else "", "B" if row != "d" else None) for row in "abcd"]
+    review = [Answer(row, "review", "**no**", "A") for row in "bd"]
+    counts = count_readings(examples, [stored(Answer, direct), stored(Answer, review)], TASK)
+    assert counts == {
+        "direct": {"answers": 4, "abstained": 1, "read": 2, "strict": 2, "tolerant": 2},
+        "review": {"answers": 2, "abstained": 0, "read": 1, "strict": 0, "tolerant": 1},
+    }
 
 
 def test_calls_of_all_stages_add_up() -> None:

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from robustft.config import Config, TaskConfig
+from robustft.fusion.verdicts import Believed
 from robustft.loading import make_config
 from robustft.records import Answer, Belief, Decision, Example, Message, Verdict
 from robustft.select.believe import decide_by_belief
@@ -45,7 +46,8 @@ def decide(
     task: Task = CHOICE,
 ) -> list[Decision]:
     verdicts = [Verdict(e.id, False, 0.5, f"why {e.id}") for e in examples]
-    return decide_by_belief(examples, answers, beliefs, verdicts, identified, settings, task)
+    believed = Believed(beliefs, identified)
+    return list(decide_by_belief(examples, [answers], believed, verdicts, settings, task))
 
 
 def test_the_sure_are_kept_or_relabelled_and_the_others_dropped() -> None:

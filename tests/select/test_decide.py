@@ -25,9 +25,9 @@ def noisy(row: str) -> Verdict:
 Row = tuple[Example, Verdict, Relabel | None]
 
 
-def run(rows: Sequence[Row], answers: list[Answer], config: Config) -> list[Decision]:
+def run(rows: Sequence[Row], said: Sequence[Sequence[Answer]], config: Config) -> list[Decision]:
     examples, verdicts, relabels = zip(*rows, strict=True)
-    return decide(examples, answers, verdicts, [r for r in relabels if r], config, TASK)
+    return list(decide(examples, said, verdicts, [r for r in relabels if r], config, TASK))
 
 
 def test_the_sure_half_is_relabelled_and_the_rest_dropped() -> None:
@@ -54,7 +54,8 @@ def test_a_proposal_without_logprobs_is_set_aside_and_never_ranked() -> None:
 
 def test_a_failed_call_is_set_aside_even_where_the_verdict_is_clean() -> None:
     clean = Verdict("a", noisy=False, confidence=1.0, reason="all agree")
-    decision = run([(example("a"), clean, None)], [Answer("a", "direct", "timeout", None, finish="error")], PAPER)[0]
+    failed = Answer("a", "direct", "timeout", None, finish="error")
+    decision = run([(example("a"), clean, None)], [[failed]], PAPER)[0]
     assert decision.decision == "review"
     assert "timeout" in decision.reason
 
@@ -71,7 +72,7 @@ def test_confidence_is_the_share_of_the_opinions_and_judges_have_none() -> None:
     votes = [Answer("a", "direct", "", "B"), Answer("a", "reasoning", "", None), Answer("a", "agent", "", "Y")]
     rows = [(example("a"), noisy("a"), Relabel("a", "B", "reviewed", (), 0.0))]
     rows += [(example("b"), noisy("b"), Relabel("b", "B", "reviewed", (), 1.0))]
-    decision = run(rows, votes, PAPER)[0]
+    decision = run(rows, [[vote] for vote in votes], PAPER)[0]
     assert decision.confidence == 0.5
     assert decision.votes == {"direct": "B", "reasoning": None, "agent": "Y"}
 

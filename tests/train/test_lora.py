@@ -22,7 +22,7 @@ from robustft.config import TrainConfig
 from robustft.errors import ConfigError, DataError
 from robustft.loading import overridden
 from robustft.outputs import train_adapter
-from robustft.pipeline import denoise
+from robustft.pipeline import AFTER_CLEANING, denoise
 from robustft.run import RunDir
 from robustft.tasks import make_task
 from robustft.train import lora as module
@@ -148,7 +148,7 @@ def test_mistakes_are_said_before_a_step(model: Path, tmp_path: Path) -> None:
         train(moods(4), wanted(model, target=("nowhere",)), tmp_path)
     with pytest.raises(ConfigError, match=r"train\.model: can't load '.*/nothing'"):
         train(moods(4), wanted(empty), tmp_path)
-    with pytest.raises(ConfigError, match=r"train\.weight: these rows have no confidence"):
+    with pytest.raises(ConfigError, match=r"train\.weight: nothing is identified"):
         train(moods(4), wanted(model, weight="confidence"), tmp_path)
     with pytest.raises(DataError, match="nothing to train on"):
         train([], wanted(model), tmp_path)
@@ -236,7 +236,7 @@ def test_the_pipeline_trains_and_draws_the_curve(make: MakeConfig, model: Path, 
     page = (tmp_path / "run" / "report.html").read_text()
     assert "<polyline points=" in page
     stages = RunDir(tmp_path / "run").read_json("stages.json")
-    assert list(stages)[-3:] == ["export", "train", "report"]
+    assert list(stages)[-5:] == ["export", "train", "evaluate", "compare", "report"]
 
 
 def test_without_a_train_section_nothing_is_trained(make: MakeConfig, tmp_path: Path) -> None:
@@ -268,7 +268,7 @@ def test_other_settings_train_again_and_clean_nothing_again(make: MakeConfig, mo
     before = RunDir(run).read_json("stages.json")
     asyncio.run(denoise(make(file, train=settings | {"max_steps": 3}), run))
     after = RunDir(run).read_json("stages.json")
-    assert {name for name in after if after[name] != before[name]} == {"export", "train", "report"}
+    assert {name for name in after if after[name] != before[name]} == AFTER_CLEANING
     assert RunDir(run).read_json("metrics.json")["training"]["steps"] == 3
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Iterator
-from itertools import chain, islice
 from typing import Protocol, TypeVar
 
 from robustft.errors import ModelError
@@ -69,9 +68,9 @@ async def run_all(
     pending: Iterator[tuple[int, Item]] = iter(enumerate(items))
     following = 0
 
-    async def work(first: tuple[int, Item]) -> None:
+    async def work() -> None:
         nonlocal following
-        for index, item in chain([first], pending):
+        for index, item in pending:
             try:
                 done[index] = item, await fn(item)
                 patience.success()
@@ -86,7 +85,7 @@ async def run_all(
             if progress is not None:
                 progress.advance()
 
-    workers = [asyncio.create_task(work(first)) for first in islice(pending, concurrency)]
+    workers = [asyncio.create_task(work()) for _ in range(concurrency)]
     try:
         await asyncio.gather(*workers)
     finally:

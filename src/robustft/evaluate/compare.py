@@ -26,7 +26,7 @@ from robustft.tasks import make_task
 from robustft.tasks.task import Task
 from robustft.train.form import Form, TrainRows
 from robustft.train.lora import train
-from robustft.train.settings import settled
+from robustft.train.settings import confidences, settled
 
 Denoise = Callable[[Config, Path, int | None, Progress], Awaitable[dict[str, Any]]]
 
@@ -69,14 +69,17 @@ async def compare_arms(
             progress.note("arm oracle is left out: data maps no truth")
             continue
         arms[arm] = [await _run(study, arm, seed, sheet) for seed in study.settings.seeds]
-    found = outcome(said, arms, study.task, config) | {
-        "skipped": skipped,
-        "overlap": sheet.overlap.facts(),
-        "train": settled(config).model_dump(mode="json"),
-        "seeds": list(study.settings.seeds),
-        "steps": study.settings.steps,
-        "version": __version__,
-    }
+    found = (
+        outcome(said, arms, study.task, config)
+        | sheet.facts()
+        | {
+            "skipped": skipped,
+            "train": settled(config).model_dump(mode="json"),
+            "seeds": list(study.settings.seeds),
+            "steps": study.settings.steps,
+            "version": __version__,
+        }
+    )
     folder = RunDir(out)
     folder.write_json("compare.json", found)
     folder.write("compare.md", (markdown(found) + "\n").encode())
@@ -87,8 +90,8 @@ async def compare_arms(
 def _study(
     config: Config, out: Path, denoise: Denoise, limit: int | None, progress: Progress, run: RunDir | None
 ) -> Study:
-    settings, task, base = config.compare or CompareConfig(), make_task(config.task), base_model(config)
-    trained = settled(config)
+    settings, task, trained = config.compare or CompareConfig(), make_task(config.task), settled(config)
+    base = base_model(config, trained.model)
     if base.backend != "local" or base.model != trained.model:
         raise ConfigError(
             f"compare: evaluates what it trains, {trained.model}, in this process; leave evaluate.llm out"
@@ -100,43 +103,54 @@ def _study(
 
 async def _run(study: Study, arm: Arm, seed: int, sheet: Sheet) -> ArmRun:
     """Train an arm with a seed, and evaluate it."""
-    decisions = await _decisions(study, arm, seed)
-    rows = list(TrainRows(study.examples, decisions, study.form))
+    left = await _left(study, arm, seed)
+    rows = list(TrainRows(study.examples, left.decisions, study.form))
     settings = _budget(settled(study.config).model_copy(update={"seed": seed}), rows, study.settings.steps)
+    if left.confidences is None:
+        settings = settings.model_copy(update={"weight": "none"})
     folder = study.out / arm / f"seed-{seed}"
     if arm == study.config.method and arm not in study.settings.overrides:
         _take_over(study.run, folder)
-    confidences = {decision.id: decision.confidence for decision in decisions}
-    facts = train(rows, settings, folder, study.progress, confidences)
+    facts = train(rows, settings, folder, study.progress, left.confidences)
     evaluate = settings_of(study.config)
     if evaluate.neighbours and evaluate.context == "cleaned":
-        sheet = await prepare(study.config, study.task, Training.of(study.examples, decisions, study.form))
+        sheet = await prepare(study.config, study.task, Training.of(study.examples, left.decisions, study.form))
     model = with_adapter(study.base, str(folder / "adapter"))
     results = await _asked(study, folder, arm, model, sheet, facts["key"])
-    share = right_share(study.examples, decisions, study.task)
-    return ArmRun(seed, len(rows), share, facts["steps"], facts["seconds"], results)
+    share = right_share(study.examples, left.decisions, study.task)
+    weighted = settings.weight != "none"
+    return ArmRun(seed, len(rows), share, weighted, facts["steps"], facts["seconds"], results)
 
 
-async def _decisions(study: Study, arm: Arm, seed: int) -> Sequence[Decision]:
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What an arm leaves to train on, and how likely each row is right, where the arm can say so."""
+
+    decisions: Sequence[Decision]
+    confidences: Mapping[str, float] | None = None
+
+
+async def _left(study: Study, arm: Arm, seed: int) -> Left:
     if arm == "none":
-        return as_given(study.examples)
+        return Left(as_given(study.examples))
     if arm == "oracle":
-        return as_true(study.examples, study.task)
+        return Left(as_true(study.examples, study.task))
     if arm == "random":
-        return drawn(study.examples, await _cleaned(study, "posterior"), seed)
+        return Left(drawn(study.examples, (await _cleaned(study, "posterior")).decisions, seed))
     return await _cleaned(study, arm)
 
 
-async def _cleaned(study: Study, arm: Arm) -> Sequence[Decision]:
+async def _cleaned(study: Study, arm: Arm) -> Left:
     """Clean the rows by a method, or take them from the run that has just done so. Raises ModelError."""
     overrides = study.settings.overrides.get(arm, {})
     if study.run is not None and arm == study.config.method and not overrides:
-        return study.run.load(Decision)
-    folder = study.out / arm / "cleaned"
-    metrics = await study.denoise(arm_config(study.config, arm, overrides), folder, study.limit, study.progress)
+        return Left(study.run.load(Decision), confidences(study.run, study.config))
+    config, folder = arm_config(study.config, arm, overrides), study.out / arm / "cleaned"
+    metrics = await study.denoise(config, folder, study.limit, study.progress)
     if failed := metrics["calls"]["failed"]:
         raise ModelError(f"arm {arm}: {failed} calls failed; run the same command again to ask them once more")
-    return RunDir(folder).load(Decision)
+    run = RunDir(folder)
+    return Left(run.load(Decision), confidences(run, config))
 
 
 def _budget(settings: TrainConfig, rows: Sequence[TrainRow], steps: int | None) -> TrainConfig:

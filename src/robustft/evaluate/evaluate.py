@@ -11,7 +11,14 @@ from robustft.config import Config, LLMConfig
 from robustft.data.readers import read
 from robustft.engine.local import Progress
 from robustft.evaluate.accuracy import paired
-from robustft.evaluate.held_out import Question, check_overlap, make_questions, read_held_out, settings_of
+from robustft.evaluate.held_out import (
+    Question,
+    check_overlap,
+    context_data,
+    make_questions,
+    read_held_out,
+    settings_of,
+)
 from robustft.evaluate.overlap import Overlap
 from robustft.evaluate.scoring import Result, ask, figures, right
 from robustft.llm.ledger import Calls
@@ -44,24 +51,30 @@ class Training:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Sheet:
-    """What every model is asked, and how many of the rows are training rows too."""
+    """What every model is asked, how many of the rows are training rows too, and why others were `set_aside`."""
 
     questions: Sequence[Question]
     overlap: Overlap
+    set_aside: Sequence[str]
+
+    def facts(self) -> dict[str, Any]:
+        """Return what is said of the rows beside the figures."""
+        return {"overlap": self.overlap.facts(), "set_aside": list(self.set_aside)}
 
 
 async def guard(config: Config, task: Task, given: Sequence[Example]) -> Overlap:
     """Return how many held-out rows are training rows too. Raises DataError where there are any, unless allowed."""
     async with _embedding(config, task) as opened:
-        return await check_overlap(read_held_out(config, task), given, config, opened.embedder)
+        return await check_overlap(read_held_out(config, task).examples, given, config, opened.embedder)
 
 
 async def prepare(config: Config, task: Task, training: Training) -> Sheet:
     """Return the held-out rows as they are asked. Raises RobustFTError, also as `guard` does."""
     held_out, pool = read_held_out(config, task), _pool(config, task, training)
     async with _embedding(config, task) as opened:
-        overlap = await check_overlap(held_out, training.given, config, opened.embedder)
-        return Sheet(await make_questions(held_out, pool, training.form, config, opened.embedder), overlap)
+        overlap = await check_overlap(held_out.examples, training.given, config, opened.embedder)
+        questions = await make_questions(held_out, pool, training.form, config, opened.embedder)
+    return Sheet(questions, overlap, held_out.set_aside)
 
 
 async def ask_model(
@@ -75,34 +88,37 @@ async def ask_model(
 
 
 def evaluation_facts(
-    results: Mapping[str, Sequence[Result]], overlap: Overlap, task: Task, config: Config
+    results: Mapping[str, Sequence[Result]], sheet: Sheet, task: Task, config: Config
 ) -> dict[str, Any]:
-    """Return what metrics.json says: each model's figures, the paired differences to the base model, the overlap."""
-    found: dict[str, Any] = {name: figures(said, task, config) for name, said in results.items()}
+    """Return what metrics.json says: each model's figures, the differences to the base model, the rows' facts."""
+    models = {name: figures(said, task, config) for name, said in results.items()}
     hits = {name: right(said, task, config.task.reading) for name, said in results.items()}
     differences = {name: paired(hits[BASE], hits[name]) for name in hits if name != BASE}
-    return found | {"differences": differences, "overlap": overlap.facts()}
+    return {"models": models, "differences": differences} | sheet.facts()
 
 
-def models_of(config: Config, own: Path | None) -> dict[str, LLMConfig]:
-    """Return the models that the config wants evaluated, `base` first; `own` is the folder of the run's own adapter."""
-    base = base_model(config)
+def models_of(config: Config, trained: str | None, own: Path | None) -> dict[str, LLMConfig]:
+    """Return the models that the config wants evaluated, `base` first.
+
+    `trained` names the model that is trained, `own` is the folder of the run's own adapter.
+    """
+    base = base_model(config, trained)
     adapters = dict(settings_of(config).adapters)
     if not adapters and own is not None and base.backend == "local":
         adapters = {"adapter": str(own)}
     return {BASE: base} | {name: with_adapter(base, adapter) for name, adapter in adapters.items()}
 
 
-def base_model(config: Config) -> LLMConfig:
-    """Return the model before training: `evaluate.llm`, else the one that is trained, else the one that cleans."""
+def base_model(config: Config, trained: str | None) -> LLMConfig:
+    """Return the model before training: `evaluate.llm`, else the one that is `trained`, else the one that cleans."""
     if (own := settings_of(config).llm) is not None:
         return own
-    train = config.train
-    if train is None or train.model is None:
+    if trained is None:
         return config.llm
     if config.llm.backend != "local":
-        return LLMConfig(model=train.model, dtype=train.dtype)
-    return config.llm.model_copy(update={"model": train.model})
+        return LLMConfig(model=trained)
+    # what cleans may have an adapter of its own, which isn't trained further
+    return config.llm.model_copy(update={"model": trained, "adapter": None})
 
 
 def with_adapter(base: LLMConfig, adapter: str) -> LLMConfig:
@@ -118,12 +134,11 @@ def _embedding(config: Config, task: Task) -> Models:
 
 def _pool(config: Config, task: Task, training: Training) -> Sequence[Example]:
     """Return the rows among which neighbours are looked for: those with a response."""
-    settings = settings_of(config)
+    settings, elsewhere = settings_of(config), context_data(config)
     if settings.neighbours == 0:
         return []
-    if settings.context in {"noisy", "cleaned"}:
-        rows = training.given if settings.context == "noisy" else training.final
+    if elsewhere is not None:
+        rows: Sequence[Example] = read(elsewhere, task).examples
     else:
-        own = {"path": settings.context, "truth": None, "truth_path": None}
-        rows = read(config.data.model_copy(update=own), task).examples
+        rows = training.given if settings.context == "noisy" else training.final
     return [example for example in rows if example.response is not None]

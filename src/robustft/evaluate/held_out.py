@@ -6,7 +6,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from robustft.config import Config, DataConfig, EvaluateConfig
-from robustft.data.readers import read
+from robustft.data.cells import shown
+from robustft.data.layouts import Layout, response_column
+from robustft.data.readers import read, stamp
 from robustft.errors import ConfigError, DataError
 from robustft.evaluate.overlap import Overlap, find_overlap
 from robustft.llm.embedder import Embedder
@@ -16,6 +18,15 @@ from robustft.tasks.task import Task
 from robustft.train.form import Form
 
 OpenEmbedder = Callable[[], Awaitable[Embedder]]
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """The held-out rows, whose `truth` is their response, and why others were `set_aside`, a line each."""
+
+    examples: Sequence[Example]
+    layout: Layout
+    set_aside: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +66,40 @@ def held_out_data(config: Config) -> DataConfig:
     return config.data.model_copy(update=own)
 
 
-def read_held_out(config: Config, task: Task) -> list[Example]:
-    """Return the held-out rows, whose `truth` is their response.
+def context_data(config: Config) -> DataConfig | None:
+    """Return how the file of neighbours is read; None where they are training rows, or none are shown."""
+    settings = settings_of(config)
+    if settings.neighbours == 0 or settings.context in {"noisy", "cleaned"}:
+        return None
+    return config.data.model_copy(update={"path": settings.context, "truth": None, "truth_path": None})
 
-    Raises ConfigError, and DataError for a row without a response.
+
+def stamps(config: Config) -> list[str]:
+    """Return what tells whether a file that evaluation reads has changed; nothing where nothing is evaluated."""
+    if config.evaluate is None:
+        return []
+    context = context_data(config)
+    return stamp(held_out_data(config)) + ([] if context is None else stamp(context))
+
+
+def read_held_out(config: Config, task: Task) -> HeldOut:
+    """Read the held-out rows; malformed ones, and those without a response, are met as `data.on_bad_row` says.
+
+    Raises ConfigError, DataError.
     """
     data = held_out_data(config)
-    examples = read(data, task, settings_of(config).limit).examples
-    if unanswered := next((example.id for example in examples if example.response is None), None):
-        raise DataError(f"row '{unanswered}' has no response to compare with", path=data.path, field=data.response)
-    return [replace(example, truth=example.response) for example in examples]
+    rows = read(data, task, settings_of(config).limit)
+    blank = [
+        f"row '{example.id}' ({shown(example.asked)}) has no response to compare with"
+        for example in rows.examples
+        if example.response is None
+    ]
+    answered = [replace(example, truth=example.response) for example in rows.examples if example.response is not None]
+    if blank and (data.on_bad_row == "fail" or not answered):
+        column = response_column(rows.layout, data)
+        raise DataError(f"{blank[0]} (data.on_bad_row: skip sets such rows aside)", path=data.path, field=column)
+    malformed = [f"row {row.row} of {row.path}: {row.reason}" for row in rows.skipped]
+    return HeldOut(answered, rows.layout, malformed + blank)
 
 
 async def check_overlap(
@@ -74,7 +109,7 @@ async def check_overlap(
     settings = settings_of(config)
     overlap = await find_overlap(held_out, training, await open_embedder())
     if overlap.found and not settings.allow_overlap:
-        named = ", ".join(f"'{row}'" for row in overlap.ids[:3])
+        named = ", ".join(f"'{leak.id}' as training row '{leak.training_id}'" for leak in overlap.first[:3])
         raise DataError(
             f"{overlap.found} of {overlap.rows} rows are training rows too, {overlap.exact} of them word for word "
             f"({named}{', ...' if overlap.found > 3 else ''}); take them out of one of the files, or write "
@@ -85,34 +120,41 @@ async def check_overlap(
 
 
 async def make_questions(
-    held_out: Sequence[Example], pool: Sequence[Example], form: Form, config: Config, open_embedder: OpenEmbedder
+    held_out: HeldOut, pool: Sequence[Example], form: Form, config: Config, open_embedder: OpenEmbedder
 ) -> list[Question]:
     """Return the rows as they are asked, each behind its nearest rows of `pool`, as many as `evaluate.neighbours`.
 
     Neighbours are turns of their own, the nearest next to the question; rows that ask the same are passed over.
-    Raises DataError for a row without options where answers are scored, or whose response can't be read.
+    Raises DataError for conversations where the training rows are columns, or the other way round, and for a row
+    without options where answers are scored.
     """
-    settings, rows = settings_of(config), [*held_out, *pool]
-    places, clean = range(len(held_out)), range(len(held_out), len(rows))
+    settings, asked = settings_of(config), held_out.examples
+    if form.conversational == (held_out.layout == "columns"):
+        trained = "conversations" if form.conversational else "columns"
+        raise DataError(
+            f"its layout is {held_out.layout}, while the training rows are {trained}: they wouldn't be asked alike",
+            path=settings.path,
+        )
+    rows = [*asked, *pool]
+    places, clean = range(len(asked)), range(len(asked), len(rows))
     near = await clean_neighbours(rows, places, clean, settings.neighbours, open_embedder)
     return [
         _question(example, [rows[place] for place in found], form, settings)
-        for example, found in zip(held_out, near, strict=True)
+        for example, found in zip(asked, near, strict=True)
     ]
 
 
 def _question(example: Example, near: Sequence[Example], form: Form, settings: EvaluateConfig) -> Question:
-    truth = form.task.label(example.truth or "", example.options)
-    if truth is None:
-        raise DataError(f"row '{example.id}': its response can't be read: {example.truth!r}", path=settings.path)
     scored = settings.answers == "scored"
     if scored and not example.options:
         raise DataError(
             f"row '{example.id}' has no options to score; write evaluate.answers: generated", path=settings.path
         )
     *earlier, last = form.ask(example)
-    shown: list[Message] = []
+    context: list[Message] = []
     for other in reversed(near):
         answer = form.answer(other, other.response or "")
-        shown += [form.ask(other)[-1], Message(role="assistant", content=answer)]
-    return Question(example, (*earlier, *shown, last), form.candidates(example) if scored else (), truth)
+        context += [form.ask(other)[-1], Message(role="assistant", content=answer)]
+    # the reader has made sure that a response can be read
+    truth = form.task.label(example.truth or "", example.options) or ""
+    return Question(example, (*earlier, *context, last), form.candidates(example) if scored else (), truth)

@@ -8,24 +8,25 @@ from statistics import mean
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from robustft.config import Config
-from robustft.evaluate.accuracy import mean_interval
+from robustft.evaluate.accuracy import Flags, mean_share, paired
 from robustft.evaluate.scoring import Result, figures, right
 from robustft.records import TRAINED_ON, Decision, Example
 from robustft.tasks.task import Task
 
-Shares = NDArray[np.float64]
-
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ArmRun:
-    """An arm with one seed: `rows` trained on, the share of them that is `right` (None: no truth), steps, answers."""
+    """An arm with one seed: `rows` trained on, the share of them that is `right` (None: no truth), steps, answers.
+
+    `weighted`: whether rows were weighted by their confidence.
+    """
 
     seed: int
     rows: int
     right: float | None
+    weighted: bool
     steps: int
     seconds: float
     results: Sequence[Result]
@@ -45,36 +46,33 @@ def right_share(examples: Sequence[Example], decisions: Sequence[Decision], task
 def outcome(base: Sequence[Result], arms: Mapping[str, Sequence[ArmRun]], task: Task, config: Config) -> dict[str, Any]:
     """Return the figures of the base model and of each arm.
 
-    An arm's accuracy is the mean over its seeds. Its interval, and that of its difference to arm none, are
-    bootstrapped over the held-out rows (each with its mean over the seeds, the difference row by row). `gap_closed` is
-    the difference as a share of the oracle's, None where the oracle isn't there or no better than none.
+    An arm's accuracy is the mean over its seeds; its interval, and that of its difference to arm none, are those of
+    `mean_share` and `paired`. `gap_closed` is the difference as a share of the oracle's, None where the oracle isn't
+    there or no better than none.
     """
-    shares = {name: _shares(runs, task, config) for name, runs in arms.items()}
-    gap = _gap(shares)
+    hits = {
+        name: np.array([right(run.results, task, config.task.reading) for run in runs]) for name, runs in arms.items()
+    }
+    gap = _gap(hits)
     return {
         "base": figures(base, task, config),
-        "arms": {name: _arm(runs, shares[name], shares.get("none"), gap, task, config) for name, runs in arms.items()},
+        "arms": {name: _arm(runs, hits[name], hits.get("none"), gap, task, config) for name, runs in arms.items()},
     }
 
 
-def _shares(runs: Sequence[ArmRun], task: Task, config: Config) -> Shares:
-    """Return for each held-out row how often it was answered rightly, over the seeds (N,)."""
-    hits = [right(run.results, task, config.task.reading) for run in runs]
-    return np.asarray(np.mean(hits, axis=0), dtype=float)
-
-
-def _gap(shares: Mapping[str, Shares]) -> float:
-    return float((shares["oracle"] - shares["none"]).mean()) if {"oracle", "none"} <= shares.keys() else 0.0
+def _gap(hits: Mapping[str, Flags]) -> float:
+    return float(hits["oracle"].mean() - hits["none"].mean()) if {"oracle", "none"} <= hits.keys() else 0.0
 
 
 def _arm(
-    runs: Sequence[ArmRun], shares: Shares, none: Shares | None, gap: float, task: Task, config: Config
+    runs: Sequence[ArmRun], hits: Flags, none: Flags | None, gap: float, task: Task, config: Config
 ) -> dict[str, Any]:
-    found, known = mean_interval(shares), [run.right for run in runs if run.right is not None]
-    difference = None if none is None or none is shares else mean_interval(shares - none)
+    found, known = mean_share(hits), [run.right for run in runs if run.right is not None]
+    difference = None if none is None or none is hits else paired(none, hits)
     return {
         "rows": round(mean(run.rows for run in runs)),
         "right": mean(known) if known else None,
+        "weighted": runs[0].weighted,
         "steps": round(mean(run.steps for run in runs)),
         "seconds": round(mean(run.seconds for run in runs), 1),
         "accuracy": found["value"],

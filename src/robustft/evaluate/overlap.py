@@ -17,16 +17,25 @@ MOST_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True)
-class Overlap:
-    """Held-out rows, of `rows`, that ask what a training row asks: `exact` and, of the others, `near`; their `ids`.
+class Leak:
+    """A held-out row that asks what the training row `training_id` asks; `cosine` is 1 where it does word for word."""
 
-    `ids` are those of the first rows of both kinds, at most twenty.
+    id: str
+    training_id: str
+    cosine: float
+
+
+@dataclass(frozen=True, slots=True)
+class Overlap:
+    """How many of the held-out `rows` are training rows too: `exact` and, of the others, `near`.
+
+    `first`: the first of both kinds, at most twenty.
     """
 
     rows: int
     exact: int
     near: int
-    ids: tuple[str, ...]
+    first: tuple[Leak, ...]
 
     @property
     def found(self) -> int:
@@ -46,31 +55,30 @@ async def find_overlap(held_out: Sequence[Example], training: Sequence[Example],
     """
     shared = len({example.options for example in [*held_out, *training]}) == 1
     texts = [_text(example, with_options=not shared) for example in [*held_out, *training]]
-    exact = equal(texts[: len(held_out)], texts[len(held_out) :])
+    known = {_normal(text): place for place, text in reversed([*enumerate(texts[len(held_out) :])])}
+    exact = [known.get(_normal(text)) for text in texts[: len(held_out)]]
     vectors = await embedder.embed(texts)
-    near = close(vectors[: len(held_out)], vectors[len(held_out) :]) & ~exact
-    found = [example.id for example, leaks in zip(held_out, exact | near, strict=True) if leaks]
-    return Overlap(len(held_out), int(exact.sum()), int(near.sum()), tuple(found[:MOST_NAMED]))
+    near = nearest(vectors[: len(held_out)], vectors[len(held_out) :])
+    leaks = [
+        Leak(example.id, training[place if same is None else same].id, cosine if same is None else 1.0)
+        for example, same, (place, cosine) in zip(held_out, exact, near, strict=True)
+        if same is not None or cosine >= SAME
+    ]
+    equal = sum(same is not None for same in exact)
+    return Overlap(len(held_out), equal, len(leaks) - equal, tuple(leaks[:MOST_NAMED]))
 
 
-def equal(texts: Sequence[str], others: Sequence[str]) -> NDArray[np.bool_]:
-    """Return which texts (N,) are among the others, but for white space and case."""
-    known = {_normal(text) for text in others}
-    return np.array([_normal(text) in known for text in texts], dtype=bool)
-
-
-def close(
-    vectors: NDArray[np.float32], others: NDArray[np.float32], threshold: float = SAME, block: int = 1024
-) -> NDArray[np.bool_]:
-    """Return which unit rows (N, d) have a cosine of at least `threshold` with one of the others (M, d).
+def nearest(vectors: NDArray[np.float32], others: NDArray[np.float32], block: int = 1024) -> list[tuple[int, float]]:
+    """Return for each unit row (N, d) the place of the nearest of the others (M, d), M at least 1, and their cosine.
 
     In blocks of `block` rows: memory O(block * M).
     """
-    if len(others) == 0:
-        return np.zeros(len(vectors), dtype=bool)
-    starts = range(0, len(vectors), block)
-    found = [(vectors[start : start + block] @ others.T).max(axis=1) >= threshold for start in starts]
-    return np.concatenate([np.zeros(0, dtype=bool), *found])
+    found: list[tuple[int, float]] = []
+    for start in range(0, len(vectors), block):
+        cosine = vectors[start : start + block] @ others.T
+        best = cosine.argmax(axis=1)
+        found += zip(best.tolist(), cosine[np.arange(len(best)), best].tolist(), strict=True)
+    return found
 
 
 def _text(example: Example, *, with_options: bool) -> str:

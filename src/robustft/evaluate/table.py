@@ -11,8 +11,8 @@ NOTE = (
     "All in percent. arm: what is trained on. none: the rows as given; paper, posterior: what these methods leave; "
     "random: as many given rows as posterior leaves; oracle: the truth; base: nothing. right: rows trained on whose "
     "response is the true one. accuracy: on held-out rows, the mean of the seeds, with their range where they differ. "
-    "gap: the difference to none as a share of the oracle's. Intervals are of the held-out rows (base: Wilson; arms: "
-    "bootstrap, to none row by row); what the seeds add isn't in them."
+    "gap: the difference to none as a share of the oracle's. Intervals are of the held-out rows (Wilson's; to none: "
+    "Newcombe's of paired rows); what the seeds add isn't in them. *: rows weighted by their confidence."
 )
 _WIDTH, _LEFT, _RIGHT, _STEP = 600, 90, 10, 26
 
@@ -42,6 +42,8 @@ def caption(found: Mapping[str, Any]) -> list[str]:
         f"{base['answers']}, {base['n']} held-out rows, of which {overlap['exact'] + overlap['near']} are training "
         f"rows too ({overlap['exact']} word for word)."
     ]
+    if set_aside := len(found["set_aside"]):
+        said.append(f"{set_aside} held-out rows are set aside: {found['set_aside'][0]}{', ...' * (set_aside > 1)}.")
     return said + [f"Arm {arm} is left out: {reason}." for arm, reason in found["skipped"].items()]
 
 
@@ -100,7 +102,7 @@ def _row(name: str, arm: Mapping[str, Any]) -> list[str]:
     spread = f" [{_percent(min(seeds))}–{_percent(max(seeds))}]" if min(seeds) < max(seeds) else ""
     difference, gap = arm["against_none"], arm["gap_closed"]
     return [
-        name,
+        name + "*" * arm["weighted"],
         str(arm["rows"]),
         "–" if arm["right"] is None else _percent(arm["right"]),
         _accuracy(arm["accuracy"], arm["ci95"]) + spread,

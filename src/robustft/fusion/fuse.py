@@ -174,4 +174,4 @@ def _target(fused: Fused, config: Config) -> dict[str, Any]:
         for level in fused.levels
         if len(rows := level.rows[fused.choice.taken[level.rows]])
     ]
-    return expected_accuracy(parts, config.target_accuracy, fused.identified and fused.sure, config.seed)
+    return expected_accuracy(parts, config.target_accuracy, fused.sure, config.seed)

@@ -54,7 +54,7 @@ class Findings:
         agreement: how far labels and views agree beyond chance, in standard deviations.
         gain: log likelihood of the labels over that without any view, nats.
         identified: whether labels may be changed at all.
-        sure: whether the noise rate is known to within 0.1.
+        sure: whether something is identified, and the noise rate known to within 0.1.
         reason: why, in a sentence.
     """
 
@@ -92,8 +92,9 @@ def findings(evidence: Evidence, fusion: Fusion, seed: int = 0) -> Findings:
     sample = Sample.of(evidence.rows(fitted_rows(evidence, FIT_ROWS, seed)), fusion.units)
     agrees, gained = agreement(sample, fusion), gain(sample, fusion)
     identified, reason = _verdict(evidence, fusion, noise_rate, chance, (agrees, gained))
-    sure = max(noise_rate.high - noise_rate.value, noise_rate.value - noise_rate.low) <= SURE_WITHIN
-    if identified and not sure:
+    narrow = max(noise_rate.high - noise_rate.value, noise_rate.value - noise_rate.low) <= SURE_WITHIN
+    sure = identified and narrow
+    if identified and not narrow:
         reason += f"; the noise rate is not sure: {noise_rate.low:.2f} to {noise_rate.high:.2f}"
     return Findings(noise_rate, skill, chance, agrees, gained, identified, sure, reason)
 

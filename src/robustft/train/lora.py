@@ -35,8 +35,8 @@ def train(
 ) -> dict[str, Any]:
     """Train an adapter on the rows. Returns what `folder/training.json` holds; docs/training.md explains it.
 
-    `settings` are those that `settled` returns. `confidences`, by row in [0, 1], are the rows' weights where
-    `settings.weight` asks for them. Writes `folder/adapter` (PEFT, safetensors, with the tokenizer) and
+    `settings` are those that `settled` returns. `confidences`, by row in [0, 1], are the rows' weights unless
+    `settings.weight` is none. Writes `folder/adapter` (PEFT, safetensors, with the tokenizer) and
     `folder/training.json`. The same call again resumes from the last checkpoint, and does nothing where all is done.
     Under `accelerate launch` every process calls it, and the first one writes. Raises RobustFTError.
     """
@@ -103,10 +103,10 @@ def check(tokens: Sequence[Tokens], loaded: Weights) -> dict[str, Any]:
 def _weights(
     rows: Sequence[TrainRow], settings: TrainConfig, confidences: Mapping[str, float] | None
 ) -> dict[str, float] | None:
-    if settings.weight == "none":
+    if settings.weight == "none" or (settings.weight == "auto" and confidences is None):
         return None
     if confidences is None:
-        raise ConfigError("train.weight: these rows have no confidence; set it to none")
+        raise ConfigError("train.weight: nothing is identified, so that no row has a confidence; set it to auto")
     return {row.id: confidences[row.id] for row in rows}
 
 

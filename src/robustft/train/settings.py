@@ -7,6 +7,8 @@ from importlib.util import find_spec
 
 from robustft.config import Config, TrainConfig
 from robustft.errors import ConfigError
+from robustft.records import Decision
+from robustft.run import RunDir
 
 LIBRARIES = ("torch", "transformers", "datasets", "peft", "trl")
 
@@ -34,6 +36,16 @@ def settled(config: Config) -> TrainConfig:
             "seed": config.seed if given.seed is None else given.seed,
         }
     )
+
+
+def confidences(run: RunDir, config: Config) -> dict[str, float] | None:
+    """Return the probability that each row's final response is right; None where the run has no such probabilities.
+
+    Methods but `posterior` have shares of votes, and where nothing is identified nobody knows whom to believe.
+    """
+    if config.method != "posterior" or not run.read_json("findings.json")["posterior"]["identified"]:
+        return None
+    return {decision.id: decision.confidence for decision in run.load(Decision)}
 
 
 def world() -> tuple[int, int]:
