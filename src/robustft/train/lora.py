@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import shutil
 import warnings
@@ -61,6 +62,7 @@ def train(
         _write(folder, facts)
         keep_only(place)
     facts |= _run(loaded, tokens, weights, settings, place, progress)
+    gc.collect()  # the trainer and the model hold each other, and another training may follow
     if number == 0:
         _install(place / "adapter", folder / "adapter")
         _write(folder, facts)
