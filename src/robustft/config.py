@@ -109,8 +109,9 @@ class LLMConfig(Section):
     """openai: the lanes that send files."""
     api_key_env: str = "OPENAI_API_KEY"
     """openai: the environment variable that holds the key; it may be unset for local servers."""
-    concurrency: Positive = 64
-    """Calls in flight at once."""
+    concurrency: Positive = 256
+    """Calls in flight at once, at most. openai: starts with 16, goes up as long as more calls finish a second then, and
+    down where the server answers 429, 5xx or too late."""
     timeout: Annotated[float, Field(gt=0.0)] = 120.0
     """openai: seconds for one attempt at a call."""
     attempts: Positive = 5

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -15,6 +14,7 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 from robustft.config import LLMConfig
 from robustft.errors import ModelError
 from robustft.llm.openai.address import api_key, base_url, proxy
+from robustft.llm.openai.limit import Limit
 from robustft.llm.openai.pauses import Backoff, Cooldown, retry_after
 from robustft.llm.openai.payloads import parse, passes, reason
 
@@ -44,10 +44,10 @@ class RefusedError(ModelError):
 
 
 class Endpoint:
-    """An OpenAI-compatible server: at most `config.concurrency` requests in flight, each tried `config.attempts` times.
+    """An OpenAI-compatible server: as many requests in flight as it is good at, `config.concurrency` at most.
 
-    The key is read from the environment here and is in no message, log or repr. Raises ConfigError where there is no
-    usable address or key. Opens its connections with the first request.
+    Each is tried `config.attempts` times. The key is read from the environment here and is in no message, log or repr.
+    Raises ConfigError where there is no usable address or key. Opens its connections with the first request.
     """
 
     def __init__(self, config: LLMConfig, backoff: Backoff | None = None) -> None:
@@ -60,7 +60,7 @@ class Endpoint:
         self._key_env = config.api_key_env
         self._key = api_key(config.api_key_env)
         self._proxy = proxy(self.base_url)
-        self._slots = asyncio.Semaphore(config.concurrency)
+        self._limit = Limit(config.concurrency)
         self._cooldown = Cooldown(self._backoff.first)
         self._session: aiohttp.ClientSession | None = None
         self._stop = stop_after_attempt(config.attempts)
@@ -113,7 +113,7 @@ class Endpoint:
         return reply
 
     async def _attempt(self, method: str, url: str, data: bytes | None, read: Callable[[Any], Reply]) -> Reply:
-        async with self._slots:
+        async with self._limit.slot() as cuts:
             await self._cooldown.over()
             try:
                 async with self._open_session().request(
@@ -121,13 +121,19 @@ class Endpoint:
                 ) as response:
                     payload = await response.read()
             except aiohttp.ConnectionTimeoutError:
+                self._limit.overloaded(cuts)
                 raise TransientError("no connection came about in time", unreachable=True) from None
             except TimeoutError:
+                self._limit.overloaded(cuts)
                 raise TransientError(f"no answer within {self.timeout:g} s") from None
             except aiohttp.ClientConnectorError as error:
                 raise TransientError(error.strerror or str(error.os_error), unreachable=True) from None
             except (aiohttp.ClientError, OSError) as error:
                 raise TransientError(f"the connection broke ({type(error).__name__})") from None
+            if passes(response.status):
+                self._limit.overloaded(cuts)
+            else:
+                self._limit.succeeded()
         if not 200 <= response.status < 300:
             raise self._failure(url, response.status, response.headers, self._said(payload))
         return self._understood(url, payload, read)
