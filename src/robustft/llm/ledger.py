@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import sqlite3
 import threading
+import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,13 +24,14 @@ Value = TypeVar("Value", Completion, Scores)
 SCHEMA = 1
 _APPLICATION = int.from_bytes(b"RbFT", "big")
 _BUSY_SECONDS = 60.0
+_GATHERING_SECONDS = 0.01  # a commit costs as much as several puts, and its thread takes the interpreter from the loop
 
 
 class Ledger:
     """Values by key in one SQLite file (WAL) that several processes may share.
 
     `get` is for the event loop: one look-up by index, about 10 us. `put` returns when the value is safe from a killed
-    process; puts that arrive while a commit runs share the next one. Raises ConfigError where the file can't be used.
+    process; puts within 10 ms, or while a commit runs, share one. Raises ConfigError where the file can't be used.
     """
 
     def __init__(self, path: Path) -> None:
@@ -65,7 +67,7 @@ class Ledger:
         done = loop.create_future()
         with self._lock:
             if self._group is None:
-                # the writer takes the group when it is free; until then others join
+                # the writer takes the group a little later, when it is free; until then others join
                 self._group = _Group()
                 self._thread.submit(self._commit)
             self._group.rows.append((key, value))
@@ -82,6 +84,7 @@ class Ledger:
         return int(self._reader.execute("SELECT count(*) FROM calls").fetchone()[0])
 
     def _commit(self) -> None:
+        time.sleep(_GATHERING_SECONDS)
         with self._lock:
             group, self._group = self._group, None
         if group is None:

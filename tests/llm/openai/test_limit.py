@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from robustft.llm.openai.limit import START, Limit
 
 
-class _Selector(selectors.DefaultSelector):  # type: ignore[valid-type, misc]
+class _Selector(selectors.DefaultSelector):
     """Doesn't wait: time passes by itself."""
 
     now = 0.0

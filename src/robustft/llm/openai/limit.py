@@ -1,4 +1,4 @@
-"""How many calls may be in flight: more while that makes more of them finish a second, fewer when a server is too busy."""
+"""How many calls may be in flight: more while that makes more of them finish a second, fewer for a busy server."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Limit:
     """At most `allowed` callers at once hold a slot; `allowed` begins at START and stays between 1 and `most`.
 
     It doubles as long as that pays, by the calls that succeed a second; else it goes back, and tries again later, since
-    what is asked changes. It halves where a server says that it has too much to do, and grows by a quarter from then on.
+    what is asked changes. It halves where a server has too much to do, and grows by a quarter from then on.
     """
 
     def __init__(self, most: int, clock: Callable[[], float] = time.monotonic) -> None:
