@@ -160,6 +160,9 @@ async def _tune(job: Job) -> bool:
     await job.models.release()  # its memory is needed
     work, run = _work(job), job.run
     before = [part for part in stretches(run.load(Answer)) if part[0].expert not in {TUNED, *OF_RELABEL}]
+    if before and not run.read_json("findings.json")["posterior"]["identified"]:
+        job.progress.note("tuned: nothing is identified, so that there are no labels to learn from: left out")
+        return True
     form = form_of(run, work.examples, job.task, job.config)
     with _interruptible():
         said = [*before, await ask_tuned(work, before, form, run.path / TUNED)]

@@ -18,7 +18,7 @@ from robustft.records import Answer, Example
 from robustft.run import RunDir
 from robustft.tasks import make_task
 from robustft.train.lora import read_training
-from support import stored, write_moods
+from support import Notes, stored, write_moods
 from train.tiny import save_tiny
 
 ROWS = 45
@@ -83,6 +83,16 @@ async def test_a_rows_own_label_changes_nothing_of_what_it_is_told(
     after = await clean(tmp_path / "moods.csv", tiny, tmp_path / "run")
     assert after["r7"].probs == before["r7"].probs
     assert any(after[row].probs != before[row].probs for row in after)
+
+
+async def test_where_nothing_is_identified_there_are_no_labels_to_learn_from(tiny: Path, tmp_path: Path) -> None:
+    data = write_moods(tmp_path / "moods.csv", ROWS)
+    chance = config(data, tiny, llm={"backend": "scripted", "scripted": {"accuracy": 0.34}})
+    progress = Notes()
+    await denoise(chance, tmp_path / "run", skip=["train"], progress=progress)
+    assert "tuned: nothing is identified, so that there are no labels to learn from: left out" in progress.lines
+    assert not (tmp_path / "run" / TUNED).exists()
+    assert {answer.expert for answer in RunDir(tmp_path / "run").load(Answer)} == {"direct"}
 
 
 async def test_finished_adapters_are_not_trained_again(ran: tuple[Path, dict[str, Answer]], tiny: Path) -> None:
