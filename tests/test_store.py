@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from robustft import store
 from robustft.records import OUTCOMES, Answer, Belief, Decision, Example, Message, Relabel, Verdict
 from robustft.run import RunDir
-from robustft.store import TABLES, Spool, Stored, Taken, stretches, tables_of, write
+from robustft.store import TABLES, Spool, Stored, Taken, at_random, stretches, tables_of, write
 from support import stored
 
 Drawn = TypeVar("Drawn")
@@ -160,7 +160,7 @@ def test_no_more_than_a_few_groups_are_held(monkeypatch: pytest.MonkeyPatch) -> 
         return decoded(table, kind)
 
     monkeypatch.setattr(store, "decoded", watched)
-    order = (0, 1, 2, 3, 5, 0, 19, 3, 0)
+    order = (0, 1, 2, 3, 5, 0, 19, 0, 3)  # the one that was wanted longest ago goes
     assert [whole[i] for i in order] == [belief(i) for i in order]
     assert read[:3] == ["r0", "r3", "r18"]
     assert len(read) == 4
@@ -249,3 +249,22 @@ def test_columns_are_the_same_of_a_list_and_of_a_file(kind: type[AnyRecord], dat
     of_list, of_file = (pa.concat_tables(tables_of(rows, kind, names)) for rows in (records, stored(kind, records)))
     assert of_list.column_names == names
     assert of_list.equals(of_file)
+
+
+@pytest.mark.usefixtures("small")
+def test_many_records_are_read_in_any_order_without_decoding_their_neighbours(monkeypatch: pytest.MonkeyPatch) -> None:
+    few, many = stored(Belief, [belief(i) for i in range(6)]), stored(Belief, [belief(i) for i in range(20)])
+    assert at_random(few) is few
+    shelf, sizes, decoded = at_random(many), list[int](), store.decoded
+
+    def watched(table: pa.Table, kind: type[Belief]) -> list[Belief]:
+        sizes.append(len(table))
+        return decoded(table, kind)
+
+    monkeypatch.setattr(store, "decoded", watched)
+    assert len(shelf) == 20
+    assert [shelf[i] for i in (19, 0, 7, -1)] == [belief(i) for i in (19, 0, 7, 19)]
+    assert sizes == [1, 1, 1, 1]
+    assert list(shelf[3:5]) == [belief(3), belief(4)]
+    with pytest.raises(IndexError):
+        shelf[20]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from contextlib import nullcontext
 from pathlib import Path
@@ -13,7 +12,7 @@ import typer
 from robustft import __version__
 from robustft.audit import audit as audit_file
 from robustft.data.noise import Kind, noise_file
-from robustft.engine.local import Silent
+from robustft.engine.local import Silent, run_until_done
 from robustft.errors import ConfigError, RobustFTError
 from robustft.loading import load_config, make_config, overridden
 from robustft.outputs import (
@@ -108,7 +107,7 @@ def audit(
     """Plant known noise in your own rows, and see how much of it the run finds and mends; writes RUN/audit-KIND."""
     loaded = load_config(config, sets or (), PRESETS)
     with StageProgress() as progress:
-        result = asyncio.run(audit_file(loaded, out, rate, kind, seed, limit, progress))
+        result = run_until_done(audit_file(loaded, out, rate, kind, seed, limit, progress))
     show_audit(result, out / f"audit-{kind}")
 
 
@@ -162,7 +161,7 @@ def evaluate(run_dir: RunFolder, sets: Sets = None) -> None:
     config = overridden(opened.config(), sets or ())
     task = make_task(config.task)
     with StageProgress() as progress:
-        asyncio.run(evaluate_run(opened, task, config, progress))
+        run_until_done(evaluate_run(opened, task, config, progress))
     opened.finish("evaluate", None)  # as after `train`
     metrics = write_metrics(opened, task, config)
     write_report(opened, config)
@@ -174,7 +173,7 @@ def compare(config: ConfigFile, out: Out, limit: Limit = None, sets: Sets = None
     """Train on the rows as each arm of `compare` leaves them, and measure every model on the held-out file."""
     loaded = load_config(config, sets or (), PRESETS)
     with StageProgress() as progress:
-        found = asyncio.run(compare_rows(loaded, out, limit, progress))
+        found = run_until_done(compare_rows(loaded, out, limit, progress))
     show_comparison(found, out)
 
 
@@ -208,7 +207,7 @@ def init(
 def _denoise(path: Path, out: Path, limit: int | None, sets: list[str] | None, skip: tuple[str, ...] = ()) -> None:
     config = load_config(path, sets or (), PRESETS)
     with StageProgress() as progress:
-        metrics: dict[str, Any] = asyncio.run(denoise_file(config, out, limit, progress, skip))
+        metrics: dict[str, Any] = run_until_done(denoise_file(config, out, limit, progress, skip))
     show_summary(metrics, out)
 
 

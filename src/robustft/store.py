@@ -95,6 +95,7 @@ class Stored(Sequence[Record], Generic[Record]):
     """
 
     def __init__(self, source: Path | IO[bytes], kind: type[Record]) -> None:
+        self.kind = kind
         self._groups = _Groups(pq.ParquetFile(source), kind)
         self._span = range(self._groups.ends[-1] if self._groups.ends else 0)
 
@@ -151,7 +152,47 @@ class _Groups(Generic[Record]):
             self._kept[group] = decoded(self.file.read_row_group(group), self.kind)
             if len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
+        self._kept.move_to_end(group)
         return self._kept[group]
+
+
+class Shelf(Sequence[Record], Generic[Record]):
+    """Records that are read one here, one there: an Arrow file that is mapped into memory and gone with this object."""
+
+    def __init__(self, rows: Stored[Record], folder: Path | None = None) -> None:
+        self._kind = rows.kind
+        self._file = tempfile.NamedTemporaryFile(dir=folder, suffix=".arrow")  # noqa: SIM115 - held as long as it is read
+        with pa.ipc.new_file(self._file, TABLES[rows.kind][1]) as writer:
+            for table in rows.tables():
+                writer.write_table(table)
+        self._file.flush()
+        reader = pa.ipc.open_file(pa.memory_map(self._file.name))
+        self._batches = [reader.get_batch(number) for number in range(reader.num_record_batches)]
+        self._ends = list(accumulate(batch.num_rows for batch in self._batches))
+
+    def __len__(self) -> int:
+        return self._ends[-1] if self._ends else 0
+
+    @overload
+    def __getitem__(self, place: int) -> Record: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[Record]: ...
+    def __getitem__(self, place: int | slice) -> Record | Sequence[Record]:
+        """Return a record, or those of a slice."""
+        if isinstance(place, slice):
+            return Taken(self, range(len(self))[place])
+        row = range(len(self))[place]
+        number = bisect_right(self._ends, row)
+        batch = self._batches[number]
+        record = batch.slice(row - self._ends[number] + len(batch), 1)
+        return decoded(pa.Table.from_batches([record]), self._kind)[0]
+
+
+def at_random(rows: Sequence[Record], folder: Path | None = None) -> Sequence[Record]:
+    """Return the records for reading in any order: as they are where few enough are kept decoded anyway."""
+    if isinstance(rows, Stored) and len(rows) > _KEPT * GROUP:
+        return Shelf(rows, folder)
+    return rows
 
 
 class Taken(Sequence[Item], Generic[Item]):

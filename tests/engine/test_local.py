@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from robustft.engine.local import run_all
+from robustft.engine import local
+from robustft.engine.local import run_all, run_until_done
 from robustft.errors import ModelError
 
 
@@ -145,3 +146,35 @@ async def test_nothing_to_do_is_nothing_done() -> None:
         raise AssertionError
 
     await run_all(never, [], 4, never_taken)
+
+
+async def test_results_behind_an_item_that_takes_long_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "AHEAD", 10)
+    first, asked = asyncio.Event(), list[int]()
+
+    async def ask(n: int) -> int:
+        asked.append(n)
+        if n == 0:
+            await first.wait()
+        return n
+
+    taken = list[int]()
+    running = asyncio.create_task(run_all(ask, range(50), 4, lambda n, _: taken.append(n)))
+    await asyncio.sleep(0.05)
+    assert asked == list(range(10))
+    first.set()
+    await running
+    assert taken == sorted(asked) == list(range(50))
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_coroutine_is_run_on_uvloop_where_that_is_installed(there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if there:
+        pytest.importorskip("uvloop")
+    else:
+        monkeypatch.setattr(local, "find_spec", lambda name: None)
+
+    async def loop() -> str:
+        return type(asyncio.get_running_loop()).__module__
+
+    assert ("uvloop" in run_until_done(loop())) is there

@@ -1,31 +1,46 @@
 from __future__ import annotations
 
-import numpy as np
-from hypothesis import given
-from hypothesis import strategies as st
+import pytest
 
-from robustft.relabel.neighbours import SAME, nearest
-
-
-def unit(rows: np.ndarray) -> np.ndarray:
-    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), np.float32)
+from robustft.records import Example, Message
+from robustft.relabel import neighbours
+from robustft.relabel.neighbours import clean_neighbours, ids_shown
+from support import Angles
 
 
-@given(st.integers(0, 12), st.integers(0, 30), st.integers(0, 5), st.integers(1, 7), st.integers(0, 1000))
-def test_blocks_give_what_one_sort_gives(n: int, m: int, k: int, block: int, seed: int) -> None:
-    rng = np.random.default_rng(seed)
-    queries = unit(rng.standard_normal((n, 6))) if n else np.zeros((0, 6), np.float32)
-    pool = unit(rng.standard_normal((m, 6))) if m else np.zeros((0, 6), np.float32)
-    groups, pool_groups = np.arange(n), np.arange(m) + n // 2
-    found = nearest(queries, pool, k, groups, pool_groups, block)
-    for query, group, ids in zip(queries, groups, found, strict=True):
-        cosine = pool @ query if m else np.zeros(0)
-        allowed = [j for j in range(m) if pool_groups[j] != group and cosine[j] < SAME]
-        assert sorted(cosine[ids].tolist(), reverse=True) == sorted(cosine[allowed].tolist(), reverse=True)[:k]
+def rows(*texts: str) -> list[Example]:
+    return [Example(f"r{n}", (Message(role="user", content=text),), None) for n, text in enumerate(texts)]
 
 
-def test_the_row_itself_and_its_near_duplicates_are_passed_over() -> None:
-    pool = unit(np.array([[1.0, 0.0], [1.0, 0.01], [1.0, 1.0], [0.0, 1.0]]))
-    assert nearest(pool[:1], pool, 3, np.array([0]), np.array([0, 1, 2, 3])) == [[2, 3]]
-    # the same text under another id is the same group, whatever its vector
-    assert nearest(pool[:1], pool, 3, np.array([0]), np.array([0, 1, 0, 3])) == [[3]]
+async def open_angles() -> Angles:
+    return Angles()
+
+
+async def test_neighbours_are_clean_rows_nearest_first_and_never_the_row_itself() -> None:
+    examples = rows("at 0", "at 20", "at 40", "at 90", "AT  0")
+    found = await clean_neighbours(examples, [0, 2], [0, 1, 3, 4], 2, open_angles)
+    # row 4 asks what row 0 asks
+    assert found == [[1, 3], [1, 0]]
+    assert ids_shown(examples, [0, 2], found) == {"r0": ("r1", "r3"), "r2": ("r1", "r0")}
+
+
+async def test_without_clean_rows_there_are_none() -> None:
+    assert await clean_neighbours(rows("at 0", "at 20"), [0, 1], [], 2, open_angles) == [[], []]
+
+
+@pytest.mark.parametrize("there", [True, False])
+async def test_large_pools_say_how_they_were_searched(there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if there:
+        pytest.importorskip("faiss")
+    else:
+        monkeypatch.setattr(neighbours, "find_spec", lambda name: None)
+    monkeypatch.setattr(neighbours, "EXACT", 50)
+    examples = rows(*(f"at {number / 3}" for number in range(400)))
+    said: list[str] = []
+    found = await clean_neighbours(examples, [0], range(400), 3, open_angles, said.append)
+    assert len(found[0]) == 3
+    assert said == [
+        "neighbours among 400 clean rows come from an index that finds 100.0% of the nearest"
+        if there
+        else "each of 400 clean rows is looked at for neighbours; pip install 'robustft[scale]' for an index"
+    ]

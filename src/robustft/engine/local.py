@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator
-from typing import Protocol, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from importlib.util import find_spec
+from typing import Any, Protocol, TypeVar
 
 from robustft.errors import ModelError
 
@@ -13,6 +14,8 @@ Result = TypeVar("Result")
 
 PATIENCE = 20
 """Failures one after another, without a success between them, after which the endpoint is taken for gone."""
+AHEAD = 65_536
+"""Items that may be done, or under way, while an earlier one still isn't: their results wait in memory."""
 
 
 class Progress(Protocol):
@@ -66,11 +69,14 @@ async def run_all(
     done: dict[int, tuple[Item, Result | ModelError]] = {}
     patience = _Patience(2 * concurrency + PATIENCE)
     pending: Iterator[tuple[int, Item]] = iter(enumerate(items))
-    following = 0
+    following, moved = 0, asyncio.Event()
 
     async def work() -> None:
         nonlocal following
         for index, item in pending:
+            while index - following >= AHEAD:
+                moved.clear()
+                await moved.wait()
             try:
                 done[index] = item, await fn(item)
                 patience.success()
@@ -82,6 +88,7 @@ async def run_all(
             while following in done:
                 take(*done.pop(following))
                 following += 1
+                moved.set()
             if progress is not None:
                 progress.advance()
 
@@ -92,6 +99,16 @@ async def run_all(
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
+
+
+def run_until_done(work: Coroutine[Any, Any, Result]) -> Result:
+    """Run a coroutine from code that isn't in an event loop; on uvloop where that is installed."""
+    if find_spec("uvloop") is None:
+        return asyncio.run(work)
+    import uvloop
+
+    done: Result = uvloop.run(work)
+    return done
 
 
 class _Patience:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from robustft.llm.embedder import Embedder
 from robustft.records import Example
-from robustft.relabel.neighbours import SAME
+from robustft.relabel.nearest import SAME
 
 MOST_NAMED = 20
 

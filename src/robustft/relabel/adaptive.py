@@ -10,9 +10,9 @@ import numpy as np
 from robustft.fusion.fuse import Fused, fuse, whom_to_ask
 from robustft.fusion.views import Rows, Views, views_of
 from robustft.records import OF_RELABEL, Answer, Example, by_row
-from robustft.relabel.neighbours import clean_neighbours
+from robustft.relabel.neighbours import clean_neighbours, ids_shown
 from robustft.relabel.review import ask_context, ask_review
-from robustft.store import Stored, Taken
+from robustft.store import Stored, Taken, at_random
 from robustft.tasks.task import Task
 from robustft.work import Work
 
@@ -52,8 +52,10 @@ async def ask_further(work: Work, said: Sequence[Stored[Answer]]) -> Asked:
         asked = Taken(examples, places)
         if name == "context":
             near = await _neighbours(places.tolist(), fused, work)
-            shown |= {e.id: tuple(examples[place].id for place in row) for e, row in zip(asked, near, strict=True)}
-            new.append(await ask_context(work, asked, (_believed(row, fused, work) for row in near)))
+            shown |= ids_shown(examples, places.tolist(), near)
+            rows_of = at_random(examples, work.folder)
+            believed = ([_believed(rows_of[place], place, fused, work.task) for place in row] for row in near)
+            new.append(await ask_context(work, asked, believed))
         else:
             everything = by_row(examples, [*said, *new])
             chosen = frozenset(places.tolist())
@@ -66,12 +68,8 @@ async def _neighbours(places: Sequence[int], fused: Fused, work: Work) -> list[l
     """Return the places of each row's neighbours among those whose confidence alone reaches the target."""
     sure = fused.choice.confidence >= work.config.target_accuracy if fused.identified else np.zeros(0, dtype=bool)
     clean = [row for row in np.flatnonzero(sure).tolist() if _value(fused, row) is not None]
-    return await clean_neighbours(work.examples, places, clean, work.config.paper.neighbours, work.open_embedder)
-
-
-def _believed(places: Sequence[int], fused: Fused, work: Work) -> list[Example]:
-    """Return rows with the answer that is believed of them."""
-    return [_with_answer(work.examples[place], _value(fused, place) or "", work.task) for place in places]
+    k, progress = work.config.paper.neighbours, work.progress
+    return await clean_neighbours(work.examples, places, clean, k, work.open_embedder, progress.note)
 
 
 def _value(fused: Fused, row: int) -> str | None:
@@ -79,5 +77,7 @@ def _value(fused: Fused, row: int) -> str | None:
     return candidates[answer] if answer < len(candidates) else None
 
 
-def _with_answer(example: Example, value: str, task: Task) -> Example:
+def _believed(example: Example, place: int, fused: Fused, task: Task) -> Example:
+    """Return the row at a place with the answer that is believed of it."""
+    value = _value(fused, place) or ""
     return replace(example, response=task.write(value, example.response, example.options))

@@ -1,45 +1,19 @@
-"""The k nearest clean rows of a question, by cosine similarity of embeddings."""
+"""The nearest clean rows of a row, which are shown as context."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
+from importlib.util import find_spec
 
 import numpy as np
-from numpy.typing import NDArray
 
 from robustft.llm.embedder import Embedder
 from robustft.records import Example
+from robustft.relabel.index import indexed
+from robustft.relabel.nearest import nearest
 
-SAME = 0.95
-"""Cosine similarity from which two questions count as the same one: its answer would give the row's own away."""
-
-
-def nearest(
-    queries: NDArray[np.float32],
-    pool: NDArray[np.float32],
-    k: int,
-    query_groups: NDArray[np.int64],
-    pool_groups: NDArray[np.int64],
-    block: int = 1024,
-) -> list[list[int]]:
-    """Return for each query the indices of its up to k nearest pool rows, nearest first.
-
-    `queries` (N, d) and `pool` (M, d) are unit rows. A pool row of the query's own group (the row itself, or the
-    same text) and one with a cosine of at least SAME are passed over; so fewer than k may be left. Ties go to the
-    lower index. Exact, in blocks of `block` queries: memory O(block * M).
-    """
-    if k == 0 or len(pool) == 0:
-        return [[] for _ in queries]
-    found: list[list[int]] = []
-    for start in range(0, len(queries), block):
-        cosine = queries[start : start + block] @ pool.T
-        same = query_groups[start : start + block, None] == pool_groups[None, :]
-        cosine = np.where(same | (cosine >= SAME), -np.inf, cosine)
-        order = np.argsort(-cosine, axis=1, kind="stable")[:, :k]
-        found.extend(
-            [int(column) for column in columns if cosine[row, column] > -np.inf] for row, columns in enumerate(order)
-        )
-    return found
+EXACT = 200_000
+"""Clean rows up to which all of them are looked at; an index is asked about more."""
 
 
 async def clean_neighbours(
@@ -48,10 +22,11 @@ async def clean_neighbours(
     clean: Sequence[int],
     k: int,
     open_embedder: Callable[[], Awaitable[Embedder]],
+    say: Callable[[str], None] = lambda line: None,
 ) -> list[list[int]]:
     """Return for each row of `asked` its up to k nearest rows of `clean`; both are places in `examples`.
 
-    All rows are embedded at once, by what is asked.
+    All rows are embedded at once, by what is asked. `say` is told how exact an index was.
     """
     if not clean or k == 0:
         return [[] for _ in asked]
@@ -59,5 +34,21 @@ async def clean_neighbours(
     vectors = await (await open_embedder()).embed(texts)
     groups = np.unique(np.array([" ".join(text.casefold().split()) for text in texts]), return_inverse=True)[1]
     rows, pool = np.array(asked, dtype=np.int64), np.array(clean, dtype=np.int64)
-    found = nearest(vectors[rows], vectors[pool], k, groups[rows], groups[pool])
-    return [[clean[index] for index in row] for row in found]
+    wanted = (vectors[rows], vectors[pool], k, groups[rows], groups[pool])
+    if len(pool) <= EXACT:
+        found = nearest(*wanted)
+    elif find_spec("faiss") is None:
+        say(f"each of {len(pool)} clean rows is looked at for neighbours; pip install 'robustft[scale]' for an index")
+        found = nearest(*wanted)
+    else:
+        found, recall = indexed(*wanted)
+        say(f"neighbours among {len(pool)} clean rows come from an index that finds {recall:.1%} of the nearest")
+    return [[clean[place] for place in row] for row in found]
+
+
+def ids_shown(
+    examples: Sequence[Example], asked: Sequence[int], near: Sequence[Sequence[int]]
+) -> dict[str, tuple[str, ...]]:
+    """Return the ids of the rows that each asked row is shown, by its own id; all are given as places."""
+    ids = [example.id for example in examples]
+    return {ids[place]: tuple(ids[other] for other in row) for place, row in zip(asked, near, strict=True)}

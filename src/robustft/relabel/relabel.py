@@ -10,9 +10,9 @@ from robustft.fusion.target import choose
 from robustft.fusion.verdicts import Believed, arrays_of
 from robustft.records import Answer, Example, Relabel, Verdict, by_row
 from robustft.relabel.adaptive import Asked, ask_further
-from robustft.relabel.neighbours import clean_neighbours
+from robustft.relabel.neighbours import clean_neighbours, ids_shown
 from robustft.relabel.review import ask_context, ask_review
-from robustft.store import Stored, Taken
+from robustft.store import Stored, Taken, at_random
 from robustft.tasks.task import Task
 from robustft.work import Work
 
@@ -30,14 +30,13 @@ async def ask(work: Work, said: Sequence[Stored[Answer]], verdicts: Iterable[Ver
     if work.config.method != "paper" or not places:
         return Asked()
     clean = [row for row, flag in enumerate(noisy) if not flag]
-    near = await clean_neighbours(examples, places, clean, k, work.open_embedder)
+    near = await clean_neighbours(examples, places, clean, k, work.open_embedder, work.progress.note)
     _note_thin_context(len(clean), near, k, work.progress)
-    asked = Taken(examples, places)
-    contexts = await ask_context(work, asked, ([examples[place] for place in row] for row in near))
+    asked, anywhere = Taken(examples, places), at_random(examples, work.folder)
+    contexts = await ask_context(work, asked, ([anywhere[place] for place in row] for row in near))
     everything = zip(noisy, by_row(examples, [*said, contexts]), strict=True)
     reviews = await ask_review(work, asked, (answers for flag, answers in everything if flag))
-    shown = {e.id: tuple(examples[place].id for place in row) for e, row in zip(asked, near, strict=True)}
-    return Asked([contexts, reviews], shown)
+    return Asked([contexts, reviews], ids_shown(examples, places, near))
 
 
 def propose(
