@@ -367,6 +367,19 @@ class CompareConfig(Section):
     can ask are left out of the others by themselves."""
 
 
+class RayConfig(Section):
+    """`engine: ray`: models are asked by workers, on this machine or a cluster's; docs/scale.md explains it."""
+
+    workers: Positive | None = None
+    """Workers, each of which opens the model. Unset: as many as the cluster has room for."""
+    cpus: Annotated[float, Field(gt=0.0)] = 1.0
+    """Processors that a worker takes."""
+    gpus: Annotated[float, Field(ge=0.0)] = 0.0
+    """GPUs that a worker takes."""
+    shard: Positive = 2048
+    """Rows that a worker is given at once, and that are done again where it dies (their calls are not)."""
+
+
 class Config(Section):
     """Everything that a run needs."""
 
@@ -405,10 +418,20 @@ class Config(Section):
     """Measure the model before and after training on a held-out file: {path: FILE}."""
     compare: CompareConfig | None = None
     """Train on the rows as other methods leave them, too, and compare on the held-out file; {} takes every arm."""
+    engine: Literal["local", "ray"] = "local"
+    """local: this process asks the model; ray: the workers of a Ray cluster do, with the same results."""
+    ray: RayConfig = RayConfig()
+    """engine: ray."""
     ledger: Path | None = None
     """SQLite file of every finished call. Unset: one in your cache folder."""
     seed: int = 0
     """Of every random choice outside the model."""
+
+    @model_validator(mode="after")
+    def _lane_of_engine(self) -> Config:
+        if self.engine == "ray" and self.llm.lane != "live":
+            raise ValueError(f"engine ray asks by itself; it can't send lane {self.llm.lane}'s files")
+        return self
 
     @field_validator("task", mode="before")
     @classmethod

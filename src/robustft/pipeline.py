@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
@@ -51,6 +51,13 @@ from robustft.tasks import make_task
 from robustft.tasks.task import Task
 from robustft.train.settings import settled
 from robustft.work import Work
+
+if TYPE_CHECKING:
+    from robustft.engine.ray import Cluster
+
+
+WHERE = ("engine", "ray")
+"""Keys that say where a run computes: they change no result."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,8 +129,8 @@ async def compare(
 def _keys(config: Config, limit: int | None) -> dict[str, str]:
     """Return a digest of what each stage's result depends on."""
     inputs = (__version__, limit, stamp(config.data, config.posterior.reviewed))
-    cleaning = fingerprint(*inputs, config.model_dump(mode="json", exclude={"train", "evaluate", "compare"}))
-    everything = fingerprint(*inputs, config.model_dump(mode="json"), stamps(config))
+    cleaning = fingerprint(*inputs, config.model_dump(mode="json", exclude={"train", "evaluate", "compare", *WHERE}))
+    everything = fingerprint(*inputs, config.model_dump(mode="json", exclude={*WHERE}), stamps(config))
     return {name: everything if name in AFTER_CLEANING else cleaning for name in STAGES}
 
 
@@ -196,7 +203,16 @@ def _work(job: Job) -> Work:
     examples, path = job.run.load(Example), job.config.posterior.reviewed
     reviewed = read_reviewed(path, job.config.data, job.task, examples) if path else {}
     llm, embedder = job.models.llm, job.models.embedder
-    return Work(examples, job.config, job.task, llm, embedder, job.progress, reviewed, job.run.path)
+    return Work(examples, job.config, job.task, llm, embedder, job.progress, reviewed, job.run.path, _cluster(job))
+
+
+def _cluster(job: Job) -> Cluster | None:
+    """Return the machines that models are asked on, where the config names others than this one."""
+    if job.config.engine == "local":
+        return None
+    from robustft.engine.ray import Cluster
+
+    return Cluster.join(job.config, job.task, job.run, job.models.calls)
 
 
 def _believed(job: Job) -> Believed | None:

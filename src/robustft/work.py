@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from robustft.config import Config
 from robustft.engine.local import Progress
@@ -13,13 +14,16 @@ from robustft.llm.embedder import Embedder
 from robustft.records import Example
 from robustft.tasks.task import Task
 
+if TYPE_CHECKING:
+    from robustft.engine.ray import Cluster
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Work:
     """The rows and the models, which are opened when they are first asked for.
 
     `reviewed`: the true value of the rows that a person has looked at, by id. `folder` has room for what is said until
-    the stage ends.
+    the stage ends. `cluster`: the machines that models are asked on, None for this one.
     """
 
     examples: Sequence[Example]
@@ -30,3 +34,4 @@ class Work:
     progress: Progress
     reviewed: Mapping[str, str] = field(default_factory=dict)
     folder: Path | None = None
+    cluster: Cluster | None = None

@@ -49,14 +49,15 @@ async def ask_until_sure(work: Work) -> tuple[list[Stored[Answer]], Fused]:
 async def _asked(expert: Expert, examples: Sequence[Example], work: Work) -> list[Stored[Answer]]:
     """Ask one expert about some rows; more samples where an answer comes without any log-probabilities."""
     config = work.config
-    answers = await asking.ask_all(expert.name, expert.answer, zip(examples), len(examples), work)
+    (answers,) = await asking.ask_all(expert.name, [expert.name], expert.answer, zip(examples), len(examples), work)
     if expert.name == "likelihood" and config.likelihood.prior == "batch":
         answers = asking.batch_corrected(answers, examples, work.folder)
     said = [answers]
     blind = np.flatnonzero([_gives_no_numbers(answer) for answer in answers])
     for number in range(2, config.posterior.samples + 1 if len(blind) else 0):
         again = expert.sampled(number)
-        said.append(await asking.ask_all(again.name, again.answer, zip(Taken(examples, blind)), len(blind), work))
+        rows = zip(Taken(examples, blind))
+        said += await asking.ask_all(again.name, [again.name], again.answer, rows, len(blind), work)
     return said
 
 

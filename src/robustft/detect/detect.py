@@ -10,14 +10,13 @@ from robustft.config import Config
 from robustft.detect.adaptive import ask_until_sure
 from robustft.detect.checker import AGENT, SELF_SELECT, Judge, verdict
 from robustft.detect.experts import Expert, make_experts
-from robustft.engine.local import run_all
 from robustft.errors import ConfigError, ModelError
 from robustft.fusion.fuse import Fused
 from robustft.fusion.verdicts import verdicts_of
 from robustft.llm import asking
 from robustft.llm.client import LLM
 from robustft.records import Answer, Example, Verdict, by_row
-from robustft.store import Spool, Stored
+from robustft.store import Stored
 from robustft.tasks.task import Task
 from robustft.work import Work
 
@@ -51,25 +50,12 @@ async def detect(work: Work) -> Detected:
 
 async def _ask(panel: Panel, work: Work) -> list[Stored[Answer]]:
     """Put every row to the panel; returns what each of its members said."""
-    llm, examples, config = await work.open_llm(), work.examples, work.config
-    said = {name: Spool(Answer, work.folder) for name in panel.names}
-
-    async def ask(example: Example) -> list[Answer]:
-        return await panel.answer(example, llm)
-
-    def take(example: Example, answers: list[Answer] | ModelError) -> None:
-        if isinstance(answers, ModelError):
-            answers = [asking.failed(example, name, answers) for name in panel.names]
-        for answer in answers:
-            said[answer.expert].add(answer)
-
-    work.progress.start("detect", len(examples))
-    await run_all(ask, examples, config.llm.rows_at_once, take, work.progress)
-    work.progress.finish()
-    found = {name: spool.stored() for name, spool in said.items()}
-    if "likelihood" in found and config.likelihood.prior == "batch":
-        found["likelihood"] = asking.batch_corrected(found["likelihood"], examples, work.folder)
-    return list(found.values())
+    examples, config = work.examples, work.config
+    said = await asking.ask_all("detect", panel.names, panel.answer, zip(examples), len(examples), work)
+    if config.likelihood.prior == "batch" and "likelihood" in panel.names:
+        place = panel.names.index("likelihood")
+        said[place] = asking.batch_corrected(said[place], examples, work.folder)
+    return said
 
 
 @dataclass(frozen=True, slots=True)

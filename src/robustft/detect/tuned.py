@@ -83,8 +83,10 @@ async def _score(
         return asking.scored(example, TUNED, np.array(scores.logprobs), scores.usage.prompt_tokens)
 
     async with Models(config, work.task, lambda: examples) as models:
-        asked = replace(work, config=config, open_llm=models.llm)
-        return await asking.ask_all(TUNED, question, zip(examples), len(examples), asked)
+        cluster = None if work.cluster is None else work.cluster.asking_of(config)
+        asked = replace(work, config=config, open_llm=models.llm, cluster=cluster)
+        (said,) = await asking.ask_all(TUNED, [TUNED], question, zip(examples), len(examples), asked)
+        return said
 
 
 def tuned_settings(config: Config) -> TrainConfig:

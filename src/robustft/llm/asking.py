@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
 from robustft.config import Config
-from robustft.engine.local import run_all
+from robustft.engine.local import Progress, run_all
 from robustft.errors import ModelError
 from robustft.llm.client import LLM, Completion, Sampling, Tag
 from robustft.prompts import Prompt
@@ -24,8 +24,10 @@ from robustft.tasks.task import Found, Reading, Task
 if TYPE_CHECKING:
     from robustft.work import Work
 
-Question = Callable[..., Awaitable[Answer]]
-"""Asks a model about a row: (example, what else it takes ..., llm)."""
+Row = tuple[Example] | tuple[Example, Sequence[Example]] | tuple[Example, Sequence[Answer]]
+"""What is asked about, and the rows or the answers that are shown with it."""
+Question = Callable[..., Awaitable[Answer | list[Answer]]]
+"""Asks a model about a row: called with what the Row holds, and the model."""
 
 _WRAPPERS = " \t\r\n*_`\"'([{<$.:,;)]}>\\Ġ▁"
 
@@ -126,26 +128,45 @@ def read(completion: Completion, task: Task, example: Example, expert: str, read
 
 
 async def ask_all(
-    name: str, question: Question, rows: Iterable[tuple[Any, ...]], total: int, work: Work
-) -> Stored[Answer]:
-    """Return what `question` says of each of the `total` rows, in their order; a call that failed is an abstention.
+    stage: str, names: Sequence[str], question: Question, rows: Iterable[Row], total: int, work: Work
+) -> list[Stored[Answer]]:
+    """Return what each of `names` says of the `total` rows, in their order; a call that failed is an abstention.
 
-    A row is its Example, and what else the question takes before the model. Raises ModelError when the model can't be
-    reached at all.
+    Asks on the cluster where there is one. Raises ModelError when the model can't be reached at all.
     """
-    llm = await work.open_llm()
-    answers = Spool(Answer, work.folder)
+    work.progress.start(stage, total)
+    if work.cluster is not None:
+        said = await work.cluster.ask(stage, names, question, rows, work.progress)
+    else:
+        at_once = work.config.llm.rows_at_once
+        said = await heard(names, question, rows, await work.open_llm(), at_once, work.progress, work.folder)
+    work.progress.finish()
+    return said
 
-    async def ask(row: tuple[Any, ...]) -> Answer:
+
+async def heard(
+    names: Sequence[str],
+    question: Question,
+    rows: Iterable[Row],
+    llm: LLM,
+    at_once: int,
+    progress: Progress,
+    folder: Path | None,
+) -> list[Stored[Answer]]:
+    """Ask a model that is open, about so many rows at once; see `ask_all`."""
+    said = {name: Spool(Answer, folder) for name in names}
+
+    async def ask(row: Row) -> Answer | list[Answer]:
         return await question(*row, llm)
 
-    def take(row: tuple[Any, ...], answer: Answer | ModelError) -> None:
-        answers.add(failed(row[0], name, answer) if isinstance(answer, ModelError) else answer)
+    def take(row: Row, answers: Answer | list[Answer] | ModelError) -> None:
+        if isinstance(answers, ModelError):
+            answers = [failed(row[0], name, answers) for name in names]
+        for answer in answers if isinstance(answers, list) else [answers]:
+            said[answer.expert].add(answer)
 
-    work.progress.start(name, total)
-    await run_all(ask, rows, work.config.llm.rows_at_once, take, work.progress)
-    work.progress.finish()
-    return answers.stored()
+    await run_all(ask, rows, at_once, take, progress)
+    return [spool.stored() for spool in said.values()]
 
 
 def silent(example: Example, expert: str) -> Answer:

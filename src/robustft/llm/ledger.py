@@ -31,15 +31,17 @@ class Ledger:
     """Values by key in one SQLite file (WAL) that several processes may share.
 
     `get` is for the event loop: one look-up by index, about 10 us. `put` returns when the value is safe from a killed
-    process; puts within 10 ms, or while a commit runs, share one. Raises ConfigError where the file can't be used.
+    process; puts within 10 ms, or while a commit runs, share one. What isn't in the file is looked up in the one
+    `behind` it, which is only read. Raises ConfigError where a file can't be used.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, behind: Path | None = None) -> None:
         self.path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._reader = _connect(path)
             self._writer = _connect(path)
+            self._behind = None if behind is None else _connect_to_read(behind)
         except (OSError, sqlite3.Error) as error:
             raise ConfigError(f"ledger {path}: can't be used: {error}; name another file under `ledger`") from None
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="ledger")
@@ -48,16 +50,28 @@ class Ledger:
 
     def get(self, key: str) -> bytes | None:
         """Return the key's value, None where there is none. Raises DataError for a damaged file."""
-        try:
-            row = self._reader.execute("SELECT value FROM calls WHERE key = ?", (key,)).fetchone()
-        except sqlite3.Error as error:
-            raise DataError(f"the ledger can't be read: {error}", path=self.path) from None
+        row = self._row("SELECT value FROM calls WHERE key = ?", key)
         return None if row is None else row[0]
 
     def __contains__(self, key: str) -> bool:
         """Whether the key has a value, which is not read."""
+        return self._row("SELECT 1 FROM calls WHERE key = ?", key) is not None
+
+    def merge(self, path: Path) -> None:
+        """Take all that another ledger file holds, and remove that file. Raises DataError."""
         try:
-            return self._reader.execute("SELECT 1 FROM calls WHERE key = ?", (key,)).fetchone() is not None
+            self._writer.execute("ATTACH ? AS other", (str(path),))
+            self._writer.execute("INSERT OR REPLACE INTO calls SELECT key, value FROM other.calls")
+            self._writer.execute("DETACH other")
+        except sqlite3.Error as error:
+            raise DataError(f"can't be merged into {self.path}: {error}", path=path) from None
+        for suffix in ("", "-wal", "-shm"):
+            path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+    def _row(self, query: str, key: str) -> Any:
+        try:
+            row = self._reader.execute(query, (key,)).fetchone()
+            return self._behind.execute(query, (key,)).fetchone() if row is None and self._behind else row
         except sqlite3.Error as error:
             raise DataError(f"the ledger can't be read: {error}", path=self.path) from None
 
@@ -77,8 +91,9 @@ class Ledger:
     def close(self) -> None:
         """Finish the commits under way and close the file."""
         self._thread.shutdown()
-        self._reader.close()
-        self._writer.close()
+        for db in (self._reader, self._writer, self._behind):
+            if db is not None:
+                db.close()
 
     def __len__(self) -> int:
         return int(self._reader.execute("SELECT count(*) FROM calls").fetchone()[0])
@@ -142,6 +157,12 @@ def _connect(path: Path) -> sqlite3.Connection:
         db.close()
         raise
     return db
+
+
+def _connect_to_read(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=ro", uri=True, timeout=_BUSY_SECONDS, check_same_thread=False
+    )
 
 
 @dataclass(slots=True)

@@ -53,10 +53,15 @@ class Models:
         """Return the LLM, every call of which goes through the ledger. Raises RobustFTError."""
         if self._llm is None:
             self._ledger = self._ledger or Ledger(ledger_path(self._config))
-            self._opened = await asyncio.to_thread(self._open, self._ledger)
-            ledgered = LedgeredLLM(self._opened, self._ledger, self._opened.identity, self.calls)
-            self._llm = SplitScores(ledgered) if self._config.llm.backend == "openai" else ledgered
+            self._llm = await self.llm_through(self._ledger, self.calls)
         return self._llm
+
+    async def llm_through(self, ledger: Ledger, calls: Calls) -> LLM:
+        """Return the LLM, every call of which goes through this ledger, and is counted there. Raises RobustFTError."""
+        if self._opened is None:
+            self._opened = await asyncio.to_thread(self._open, ledger)
+        ledgered = LedgeredLLM(self._opened, ledger, self._opened.identity, calls)
+        return SplitScores(ledgered) if self._config.llm.backend == "openai" else ledgered
 
     async def embedder(self) -> Embedder:
         """Return the embedder. Raises RobustFTError."""
@@ -66,8 +71,8 @@ class Models:
 
     async def release(self) -> None:
         """Close what is open; what is asked for later is opened again."""
-        if self._llm is not None:
-            await self._llm.aclose()
+        if self._opened is not None:
+            await self._opened.aclose()
         if self._embedder is not None:
             await self._embedder.aclose()
         if self._ledger is not None:

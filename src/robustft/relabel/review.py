@@ -55,8 +55,9 @@ class Reviewer:
         )
         return await self._ask("context", self.context_prompt, example, llm, examples=shown)
 
-    async def review(self, example: Example, reasoned: Answer | None, context: Answer, llm: LLM) -> Answer:
+    async def review(self, example: Example, said: Sequence[Answer], llm: LLM) -> Answer:
         """Give the final answer, having read the context answer and the reasoning expert's. Raises ModelError."""
+        reasoned, context = weighed(example, said)
         first, second = self._said(context), self._said(reasoned)
         return await self._ask("review", self.review_prompt, example, llm, first=first, second=second)
 
@@ -91,8 +92,9 @@ class ScoredReviewer:
         *earlier, last = self.task.render(example, listed=False)
         return await self._score("context", [*earlier, *shown, last], example, llm)
 
-    async def review(self, example: Example, reasoned: Answer | None, context: Answer, llm: LLM) -> Answer:
-        """Give the final answer, having read both answers. Raises ModelError."""
+    async def review(self, example: Example, said: Sequence[Answer], llm: LLM) -> Answer:
+        """Give the final answer, having read the context answer and the reasoning expert's. Raises ModelError."""
+        reasoned, context = weighed(example, said)
         first, second = self._text(context.value, example), self._text(reasoned.value if reasoned else None, example)
         messages = self.task.render(example, listed=False)
         return await self._score(
@@ -124,15 +126,17 @@ def make_reviewer(config: Config, task: Task) -> Reviewer | ScoredReviewer:
 async def ask_context(work: Work, rows: Sequence[Example], near: Iterable[Sequence[Example]]) -> Stored[Answer]:
     """Ask about rows with the neighbours of each as examples. Raises ModelError when the model can't be reached."""
     reviewer = make_reviewer(work.config, work.task)
-    said = await asking.ask_all("context", reviewer.context, zip(rows, near, strict=True), len(rows), work)
+    asked = zip(rows, near, strict=True)
+    (said,) = await asking.ask_all("context", ["context"], reviewer.context, asked, len(rows), work)
     return _corrected(said, rows, work)
 
 
 async def ask_review(work: Work, rows: Sequence[Example], said: Iterable[Sequence[Answer]]) -> Stored[Answer]:
     """Ask for the last word on some rows; `said`: all that was said of each. Raises ModelError as `ask_context`."""
     reviewer = make_reviewer(work.config, work.task)
-    read = ((example, *_weighed(example, answers)) for example, answers in zip(rows, said, strict=True))
-    return _corrected(await asking.ask_all("review", reviewer.review, read, len(rows), work), rows, work)
+    asked = zip(rows, said, strict=True)
+    (reviewed,) = await asking.ask_all("review", ["review"], reviewer.review, asked, len(rows), work)
+    return _corrected(reviewed, rows, work)
 
 
 def _corrected(answers: Stored[Answer], examples: Sequence[Example], work: Work) -> Stored[Answer]:
@@ -141,7 +145,7 @@ def _corrected(answers: Stored[Answer], examples: Sequence[Example], work: Work)
     return asking.batch_corrected(answers, examples, work.folder) if scored else answers
 
 
-def _weighed(example: Example, answers: Sequence[Answer]) -> tuple[Answer | None, Answer]:
+def weighed(example: Example, answers: Sequence[Answer]) -> tuple[Answer | None, Answer]:
     """Return the two answers that the reviewer weighs: the experts', and the one with context."""
     context = next((answer for answer in answers if answer.expert == "context"), asking.silent(example, "context"))
     return reasoned([answer for answer in answers if answer.expert != "context"]), context

@@ -1,0 +1,85 @@
+"""The same rows denoised at the same server: our methods against a loop that asks one question at a time.
+
+    python -m benchmarks.speed.denoising --data noisy30.csv --rows 300 --base-url http://127.0.0.1:8000/v1 --model NAME
+
+Every run has a ledger of its own. The loop comes last, so that what the server still has in its prefix cache is to its
+advantage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+import yaml
+
+from benchmarks.quality.machine import machine
+
+METHODS = ("paper", "posterior")
+
+
+@dataclass(frozen=True, slots=True)
+class Took:
+    """What a run took: requests on the wire and seconds of wall time, start to end."""
+
+    name: str
+    calls: int
+    seconds: float
+
+
+def ours(method: str, wanted: argparse.Namespace, folder: Path) -> Took:
+    """Run a method with its defaults, as a user does."""
+    config = {
+        "task": {"kind": "choice"},
+        "data": {"path": str(wanted.data)},
+        "llm": {"backend": "openai", "base_url": wanted.base_url, "model": wanted.model},
+        "method": method,
+        "ledger": str(folder / f"{method}.sqlite"),
+    }
+    path = folder / f"{method}.yaml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    start = time.monotonic()
+    command = [sys.executable, "-m", "robustft", "run", str(path), "-o", str(folder / method)]
+    subprocess.run([*command, "--limit", str(wanted.rows)], stdout=subprocess.DEVNULL, check=True)  # noqa: S603
+    seconds = time.monotonic() - start
+    metrics = orjson.loads((folder / method / "metrics.json").read_bytes())
+    return Took(f"robustft, method {method}", metrics["calls"]["requests"], seconds)
+
+
+def loop(wanted: argparse.Namespace) -> Took:
+    """Run the sequential baseline."""
+    start = time.monotonic()
+    command = [sys.executable, "-m", "benchmarks.speed.sequential_baseline", "--rows", str(wanted.data)]
+    command += ["--base-url", wanted.base_url, "--model", wanted.model, "--limit", str(wanted.rows)]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)  # noqa: S603 (our own command)
+    return Took("one question at a time", int(done.stdout.split()[1].rstrip(",")), time.monotonic() - start)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print a Markdown table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", type=Path, required=True, help="a file with the columns question, answer and options")
+    parser.add_argument("--rows", type=int, default=300)
+    parser.add_argument("--base-url", required=True)
+    parser.add_argument("--model", required=True)
+    wanted = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory() as folder:
+        took = [*(ours(method, wanted, Path(folder)) for method in METHODS), loop(wanted)]
+    slowest = took[-1].seconds
+    lines = [f"{machine()}; {wanted.rows} rows of {wanted.data.name}, server and client on this machine\n"]
+    lines += ["| what | calls | seconds | calls a second | times as fast |", "|---|---|---|---|---|"]
+    for run in took:
+        rate, ratio = run.calls / run.seconds, slowest / run.seconds
+        lines.append(f"| {run.name} | {run.calls} | {run.seconds:.1f} | {rate:.1f} | {ratio:.1f} |")
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+if __name__ == "__main__":
+    main()
