@@ -65,10 +65,16 @@ def load(config: LLMConfig) -> Weights:
         ) from error
     if tokenizer.chat_template is None:
         raise ConfigError(f"llm.model: '{config.model}' has no chat template; choose an instruction-tuned model")
+    # transformers hands the last places on as a strided view, whose product torch takes seconds for on a CPU
+    model.get_output_embeddings().register_forward_pre_hook(_contiguous)
     known = _fingerprint(source, model)
     if config.adapter is not None:
         model, known = _adapted(model, config.adapter, config.model), f"{known} {_adapter_digest(config.adapter)}"
     return Weights(model, tokenizer, known, str(dtype).removeprefix("torch."))
+
+
+def _contiguous(_: object, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    return tuple(states.contiguous() for states in inputs)
 
 
 def _adapted(model: PreTrainedModel, adapter: Path, name: str) -> PreTrainedModel:
