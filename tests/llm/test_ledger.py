@@ -43,6 +43,44 @@ async def test_what_is_put_is_there_also_after_reopening(tmp_path: Path) -> None
     again.close()
 
 
+async def test_what_is_not_in_the_file_is_looked_up_in_the_one_behind_it(tmp_path: Path, ledger: Ledger) -> None:
+    await ledger.put("a", b"1")
+    await ledger.put("b", b"2")
+    before = Ledger(tmp_path / "own.sqlite", behind=ledger.path)
+    await before.put("b", b"3")
+    assert [before.get(key) for key in "abc"] == [b"1", b"3", None]
+    assert "a" in before
+    assert "c" not in before
+    await before.put("a", b"4")
+    before.close()
+    assert ledger.get("a") == b"1"
+
+
+async def test_a_ledger_that_is_merged_is_gone_and_all_it_held_is_here(tmp_path: Path, ledger: Ledger) -> None:
+    other = Ledger(tmp_path / "other.sqlite")
+    await ledger.put("a", b"1")
+    await other.put("a", b"2")
+    await other.put("b", b"3")
+    other.close()
+    ledger.merge(other.path)
+    assert [ledger.get(key) for key in "ab"] == [b"2", b"3"]
+    assert os.listdir(tmp_path) == ["cache"]
+
+
+async def test_a_ledger_whose_writer_was_killed_is_merged_whole(tmp_path: Path, ledger: Ledger) -> None:
+    other = Ledger(tmp_path / "other.sqlite")
+    await other.put("a", b"1")  # and is never closed: what it holds is in the write-ahead log
+    ledger.merge(other.path)
+    assert ledger.get("a") == b"1"
+
+
+def test_what_is_no_ledger_is_not_merged(tmp_path: Path, ledger: Ledger) -> None:
+    (tmp_path / "notes.txt").write_text("no database at all, but long enough to look like one" * 100)
+    with pytest.raises(DataError, match=r"notes\.txt: can't be merged"):
+        ledger.merge(tmp_path / "notes.txt")
+    assert (tmp_path / "notes.txt").exists()
+
+
 async def test_many_puts_at_once_share_commits(ledger: Ledger) -> None:
     await asyncio.gather(*(ledger.put(f"key {n}", b"x" * n) for n in range(500)))
     assert len(ledger) == 500
