@@ -9,7 +9,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +19,8 @@ import orjson
 
 from robustft import __version__
 from robustft.config import Config
-from robustft.data.readers import Reader, find_conflicts, read_reviewed, stamp
+from robustft.data.layouts import Layout
+from robustft.data.readers import Reader, SkippedRow, find_conflicts, read_reviewed, stamp
 from robustft.detect.detect import detect, make_panel
 from robustft.detect.tuned import ask_tuned, tuned_settings
 from robustft.engine.local import Progress, Silent
@@ -135,20 +136,29 @@ def _keys(config: Config, limit: int | None) -> dict[str, str]:
 
 
 async def _read(job: Job) -> bool:
-    rows = Reader(job.config.data, job.task, job.limit)
-    examples = job.run.save(Example, rows)
+    examples, layout, skipped = await _examples(job)
     job.progress.start("read", len(examples))
     conflicts = find_conflicts(examples, job.task)
-    job.run.write_json("findings.json", {"layout": rows.layout, "skipped": len(rows.skipped), "conflicts": conflicts})
-    job.run.write("skipped.jsonl", b"".join(orjson.dumps(row) + b"\n" for row in rows.skipped))
-    if rows.skipped:
-        job.progress.note(f"{len(rows.skipped)} malformed rows were skipped; skipped.jsonl names them")
+    job.run.write_json("findings.json", {"layout": layout, "skipped": len(skipped), "conflicts": conflicts})
+    job.run.write("skipped.jsonl", b"".join(orjson.dumps(row) + b"\n" for row in skipped))
+    if skipped:
+        job.progress.note(f"{len(skipped)} malformed rows were skipped; skipped.jsonl names them")
     if job.config.evaluate is not None:
         # a leak is said before anything is asked
         await guard(job.config, job.task, examples)
     if conflicts:
         job.progress.note(f"{len(conflicts)} questions have several different responses; findings.json names them")
     return _whole_at_once(job, len(examples))
+
+
+async def _examples(job: Job) -> tuple[Stored[Example], Layout, Sequence[SkippedRow]]:
+    """Read and save the examples. Returns them, their layout, and the malformed rows that were set aside."""
+    cluster = _cluster(job)
+    if cluster is not None and (read := await cluster.read(job.limit)) is not None:
+        parts, layout = read
+        return job.run.save(Example, *parts), layout, []
+    rows = Reader(job.config.data, job.task, job.limit)
+    return job.run.save(Example, rows), rows.layout, rows.skipped
 
 
 async def _detect(job: Job) -> bool:
@@ -202,8 +212,9 @@ def _work(job: Job) -> Work:
     """Return the rows, what a person knows of them, and the models."""
     examples, path = job.run.load(Example), job.config.posterior.reviewed
     reviewed = read_reviewed(path, job.config.data, job.task, examples) if path else {}
-    llm, embedder = job.models.llm, job.models.embedder
-    return Work(examples, job.config, job.task, llm, embedder, job.progress, reviewed, job.run.path, _cluster(job))
+    cluster = _cluster(job)
+    embedder = job.models.embedder if cluster is None else cluster.embedder
+    return Work(examples, job.config, job.task, job.models.llm, embedder, job.progress, reviewed, job.run.path, cluster)
 
 
 def _cluster(job: Job) -> Cluster | None:
@@ -212,7 +223,7 @@ def _cluster(job: Job) -> Cluster | None:
         return None
     from robustft.engine.ray import Cluster
 
-    return Cluster.join(job.config, job.task, job.run, job.models.calls)
+    return Cluster.join(job.config, job.task, job.run, job.models)
 
 
 def _believed(job: Job) -> Believed | None:

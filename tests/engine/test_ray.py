@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from llm.server import ChatServer
 from robustft.config import Config
-from robustft.errors import ModelError
+from robustft.errors import DataError, ModelError
 from robustft.pipeline import denoise
+from robustft.records import Answer, Decision
+from robustft.run import RunDir
 from support import MakeConfig, write_moods
 
 ray = pytest.importorskip("ray", reason="needs robustft[ray]")
@@ -58,6 +62,44 @@ async def test_its_results_are_those_of_one_machine_row_by_row(
     finished = (tmp_path / "there" / "stages.json").read_bytes()
     await run(config, tmp_path / "there")  # where it was computed makes no difference
     assert (tmp_path / "there" / "stages.json").read_bytes() == finished
+
+
+async def test_a_folder_is_read_and_texts_are_embedded_by_the_workers(make: MakeConfig, tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    lines = write_moods(tmp_path / "all.csv", n=40).read_text().splitlines(keepends=True)
+    for number in range(4):
+        part = lines[1 + 10 * number : 11 + 10 * number]
+        (tmp_path / "d" / f"{number}.csv").write_text("".join([lines[0], *part]))
+    config = make(tmp_path / "d", method="posterior", experts=["direct", "probe"], embedder="minilm")
+    await run(config, tmp_path / "here")
+    await run(config, tmp_path / "there", **on_ray(config))
+    runs = [RunDir(tmp_path / name) for name in ("here", "there")]
+    read = [run.path.joinpath("examples.parquet").read_bytes() for run in runs]
+    assert read[0] == read[1]
+    decided = [[(d.id, d.decision, d.response_final) for d in run.load(Decision)] for run in runs]
+    assert decided[0] == decided[1]
+    probs = [np.array([answer.probs for answer in run.load(Answer)]) for run in runs]
+    assert probs[0] == pytest.approx(probs[1], abs=1e-3)  # other texts share a batch: numeric noise
+    assert len(list((tmp_path / "there" / "shards" / "read").glob("*.done"))) == 4
+    assert len(list((tmp_path / "there" / "shards" / "embed").glob("*.done"))) == 3
+
+
+@pytest.mark.parametrize("fault", ["the same id", "no label"])
+async def test_files_that_are_at_fault_are_read_in_turn_so_that_the_fault_is_named(
+    fault: str, make: MakeConfig, tmp_path: Path
+) -> None:
+    (tmp_path / "d").mkdir()
+    lines = write_moods(tmp_path / "all.csv", n=4).read_text().splitlines(keepends=True)
+    (tmp_path / "d" / "0.csv").write_text("".join(lines[:3]))
+    second = lines[1] if fault == "the same id" else re.sub(",[ABC],", ",Q,", lines[3], count=1)
+    (tmp_path / "d" / "1.csv").write_text(lines[0] + second)
+    config = make(tmp_path / "d")
+    said = []
+    for name, sections in (("here", {}), ("there", on_ray(config))):
+        with pytest.raises(DataError, match=r"1\.csv, row 1") as raised:
+            await run(config, tmp_path / name, **sections)
+        said.append(str(raised.value))
+    assert said[0] == said[1]
 
 
 async def test_a_worker_that_is_killed_loses_only_the_calls_in_flight(make: MakeConfig, tmp_path: Path) -> None:

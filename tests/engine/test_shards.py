@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustft.engine.shards import Shard, deal, packed_rows, unpacked_rows
+from robustft.engine.shards import Shard, deal, packed_rows, tables_of_rows, unpacked_rows
 from robustft.llm.asking import Row
 from robustft.records import Answer, Example, Message
 
@@ -39,27 +39,27 @@ def test_rows_come_back_with_what_is_shown_beside_them(beside: list[list[int]], 
 @pytest.mark.parametrize("size", [1, 3, 4, 10, 100])
 def test_shards_hold_all_rows_in_their_order(size: int, tmp_path: Path) -> None:
     rows: list[Row] = [(example(n),) for n in range(10)]
-    shards = deal(iter(rows), size, tmp_path, "key")
+    shards = deal(tables_of_rows(iter(rows), size), tmp_path, "key")
     assert len(shards) == -(-10 // size)
     assert read(shards) == rows
 
 
 def test_the_same_rows_have_the_same_shards_and_others_go(tmp_path: Path) -> None:
     rows: list[Row] = [(example(n),) for n in range(6)]
-    first = deal(rows, 2, tmp_path, "key")
+    first = deal(tables_of_rows(rows, 2), tmp_path, "key")
     for shard in first:
-        shard.answers.write_bytes(b"")
+        shard.done.write_bytes(b"")
         shard.ledger.write_bytes(b"")
     written = [shard.rows.stat().st_mtime_ns for shard in first]
-    assert deal(rows, 2, tmp_path, "key") == first
+    assert deal(tables_of_rows(rows, 2), tmp_path, "key") == first
     assert [shard.rows.stat().st_mtime_ns for shard in first] == written
-    changed = deal([*rows[:5], (example(99),)], 2, tmp_path, "key")
+    changed = deal(tables_of_rows([*rows[:5], (example(99),)], 2), tmp_path, "key")
     assert changed[:2] == first[:2]
-    assert not first[2].answers.exists()
+    assert not first[2].done.exists()
     assert first[2].ledger.exists()  # its calls are paid for
-    asked_otherwise = deal(rows, 2, tmp_path, "another key")
-    assert not any(shard.answers.exists() for shard in [*first, *changed, *asked_otherwise])
+    asked_otherwise = deal(tables_of_rows(rows, 2), tmp_path, "another key")
+    assert not any(shard.done.exists() for shard in [*first, *changed, *asked_otherwise])
 
 
 def test_no_rows_have_no_shards(tmp_path: Path) -> None:
-    assert deal([], 2, tmp_path, "key") == []
+    assert deal(tables_of_rows([], 2), tmp_path, "key") == []

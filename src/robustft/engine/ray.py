@@ -1,8 +1,8 @@
-"""Many machines: models asked by the workers of a Ray cluster, a shard of rows at a time, through Ray Data.
+"""Many machines: the workers of a Ray cluster ask, embed and read, a shard at a time, through Ray Data.
 
-A worker opens the model once. What it is answered is in the shard's own ledger before it is used, and once a shard is
-done its answers are a file, so that of a worker, a machine or a run that dies only the calls in flight are lost. The
-run directory and the ledger must be where all machines see them.
+What a worker is answered is in the shard's own ledger before it is used, and once a shard is done what came of it is a
+file, so that of a worker, a machine or a run that dies only the calls in flight are lost. The run directory and the
+ledger must be where all machines see them.
 """
 
 from __future__ import annotations
@@ -10,40 +10,48 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import orjson
-import pyarrow.parquet as pq
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
 
 from robustft import __version__
-from robustft.config import Config
+from robustft.config import Config, DataConfig, RayConfig
+from robustft.data.files import files_of
+from robustft.data.hub import PREFIX
+from robustft.data.layouts import Layout
+from robustft.data.readers import Reader, stamp
 from robustft.engine.local import Progress, Silent
-from robustft.engine.shards import Shard, deal, unpacked_rows
+from robustft.engine.shards import Shard, deal, tables_of_rows
+from robustft.engine.workers import Asker, FileReader, Job, TextEmbedder, Worker
 from robustft.errors import ConfigError, ModelError, RobustFTError
-from robustft.llm.asking import Question, Row, heard
+from robustft.llm.asking import Question, Row
+from robustft.llm.embedder import Embedder
 from robustft.llm.ledger import Calls, Ledger
 from robustft.llm.models import Models, ledger_path
 from robustft.records import Answer, Example
-from robustft.run import RunDir, fingerprint, write_atomically
-from robustft.store import Spool, Stored, write
+from robustft.run import RunDir, fingerprint
+from robustft.store import Spool, Stored
 from robustft.tasks.task import Task
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cluster:
-    """The Ray cluster that RAY_ADDRESS names, else one of this machine alone. `calls` counts what its workers ask."""
+    """The Ray cluster that RAY_ADDRESS names, else one of this machine alone. `models` counts what its workers ask."""
 
     config: Config
     task: Task
     run: RunDir
-    calls: Calls
+    models: Models
 
     @classmethod
-    def join(cls, config: Config, task: Task, run: RunDir, calls: Calls) -> Cluster:
+    def join(cls, config: Config, task: Task, run: RunDir, models: Models) -> Cluster:
         """Connect to the cluster, or start one. Raises ConfigError where Ray is missing or can't be reached."""
         if find_spec("ray") is None:
             raise ConfigError('engine: ray needs Ray: pip install "robustft[ray]"')
@@ -55,7 +63,7 @@ class Cluster:
                 ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
             except (ConnectionError, RuntimeError, ValueError) as error:
                 raise ConfigError(f"engine: ray can't be reached: {str(error).partition(chr(10))[0]}") from None
-        return cls(config, task, run, calls)
+        return cls(config, task, run, models)
 
     def asking_of(self, config: Config) -> Cluster:
         """Return the same machines, with another model."""
@@ -68,117 +76,145 @@ class Cluster:
 
         Raises ModelError when the model can't be reached at all.
         """
-        settings, folder = self.config.ray, self.run.path / "shards" / stage
-        shards = deal(
-            rows, settings.shard, folder, fingerprint(__version__, stage, self.config.model_dump(mode="json"))
-        )
+        folder = self._folder(stage)
+        shards = deal(tables_of_rows(rows, self.config.ray.shard), folder, self._key(stage))
         ledger = Ledger(ledger_path(self.config))
         try:
             _merge(folder, ledger)  # of a run that was killed
-            job = Job(self.config, self.task, self.run, tuple(names), question)
-            await self._work_off([shard for shard in shards if not shard.answers.exists()], job, progress)
+            for facts in await self._work_off(shards, progress, Asker, names, question):
+                self._count(Calls(**{name: facts[name] for name in asdict(Calls())}))
         finally:
             _merge(folder, ledger)
             ledger.close()
         said = {name: Spool(Answer, self.run.path) for name in names}
+        for answer in chain.from_iterable(Stored(shard.done, Answer) for shard in shards):
+            said[answer.expert].add(answer)
         for shard in shards:
-            for answer in Stored(shard.answers, Answer):
-                said[answer.expert].add(answer)
-        for path in [path for shard in shards for path in (shard.rows, shard.answers)]:
-            path.unlink()
+            shard.remove()
         return [spool.stored() for spool in said.values()]
 
-    async def _work_off(self, shards: Sequence[Shard], job: Job, progress: Progress) -> None:
-        """Have the shards answered; each is counted as it is done."""
-        if not shards:
-            return
-        loop = asyncio.get_running_loop()
+    async def embedder(self) -> Embedder:
+        """Return an embedder whose texts the workers embed; tfidf, which is fitted to all of them, stays here."""
+        return await self.models.embedder() if "tfidf" in self.config.embedder else ClusterEmbedder(self)
 
-        def work_off() -> None:
-            for done in _answered(shards, job):
-                self._count(Calls(**orjson.loads(done["calls"])))
-                loop.call_soon_threadsafe(progress.advance, done["rows"])
+    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Return the texts' vectors, (N, d); they are kept for the next stage. Raises RobustFTError."""
+        size = self.config.ray.shard
+        tables = (pa.table({"text": texts[start : start + size]}) for start in range(0, len(texts), size))
+        shards = deal(tables, self._folder("embed"), self._key("embed"))
+        await self._work_off(shards, Silent(), TextEmbedder)
+        return np.concatenate([np.load(shard.done, allow_pickle=False) for shard in shards])
+
+    async def read(self, limit: int | None) -> tuple[list[Stored[Example]], Layout] | None:
+        """Return the examples of a folder's files, each read by a worker, and their layout.
+
+        None where the files have to be read one after the other: what is read isn't a folder of several files, or
+        rows of theirs are malformed or have the same id, or their layouts differ.
+        """
+        data = self.config.data
+        if data.path is None or data.path.startswith(PREFIX) or data.truth_path is not None or limit is not None:
+            return None
+        files = files_of(Path(data.path))
+        if len(files) < 2:
+            return None
+        tables = (pa.table({"file": [str(file)]}) for file in files)
+        shards = deal(tables, self._folder("read"), self._key("read", stamp(data)))
+        try:
+            layouts = {_layout(data.model_copy(update={"path": str(file)}), self.task) for file in files}
+            await self._work_off(shards, Silent(), FileReader)
+        except RobustFTError:
+            return None
+        parts = [Stored(shard.done, Example) for shard in shards]
+        ids = [id_ for part in parts for table in part.tables(["id"]) for id_ in table.column(0).to_pylist()]
+        whole = len(layouts) == 1 and len(set(ids)) == len(ids)
+        return (parts, layouts.pop()) if whole else None
+
+    async def _work_off(
+        self, shards: Sequence[Shard], progress: Progress, worker: type[Worker], *what: object
+    ) -> list[dict[str, Any]]:
+        """Have the shards worked off that aren't, by workers that are told `what` to do; `progress` counts their rows.
+
+        Returns what is told of each.
+        """
+        left = [shard for shard in shards if not shard.done.exists()]
+        loop, told_worker = asyncio.get_running_loop(), (Job(self.config, self.task, self.run), *what)
+
+        def work_off() -> list[dict[str, Any]]:
+            told = []
+            for facts in _facts(left, self.config.ray, worker, told_worker):
+                loop.call_soon_threadsafe(progress.advance, facts["rows"])
+                told.append(facts)
+            return told
 
         try:
-            await asyncio.to_thread(work_off)
+            return await asyncio.to_thread(work_off) if left else []
         except asyncio.CancelledError:
             import ray
 
             ray.shutdown()  # else the thread would go on to the end
             raise
 
+    def _folder(self, stage: str) -> Path:
+        return self.run.path / "shards" / stage
+
+    def _key(self, *what: object) -> str:
+        return fingerprint(__version__, self.config.model_dump(mode="json"), *what)
+
     def _count(self, more: Calls) -> None:
-        for name, count in asdict(self.calls + more).items():
-            setattr(self.calls, name, count)
+        for name, count in asdict(self.models.calls + more).items():
+            setattr(self.models.calls, name, count)
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What a worker needs to know: whom to ask what, and where the run is."""
+@dataclass(frozen=True, slots=True, eq=False)
+class ClusterEmbedder:
+    """An embedder of many machines; implements `robustft.llm.embedder.Embedder`."""
 
-    config: Config
-    task: Task
-    run: RunDir
-    names: tuple[str, ...]
-    question: Question
+    cluster: Cluster
 
+    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Have the workers embed the texts."""
+        return await self.cluster.embed(texts)
 
-class Worker:
-    """Opens the model, and answers shard after shard."""
-
-    def __init__(self, job: Job) -> None:
-        self._job = job
-        self._loop = asyncio.new_event_loop()
-        self._models = Models(job.config, job.task, lambda: job.run.load(Example))
-
-    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Answer the shard that the row names. Returns how many rows it had and what was asked, or the `error`."""
-        try:
-            return self._loop.run_until_complete(self._answer(Shard(Path(row["shard"]))))
-        except RobustFTError as error:
-            return {"rows": 0, "calls": "{}", "error": str(error)}
-
-    async def _answer(self, shard: Shard) -> dict[str, Any]:
-        job, calls = self._job, Calls()
-        rows = list(unpacked_rows(pq.read_table(shard.rows)))
-        ledger = Ledger(shard.ledger, behind=ledger_path(job.config))
-        try:
-            llm = await self._models.llm_through(ledger, calls)
-            at_once = job.config.llm.rows_at_once
-            said = await heard(job.names, job.question, rows, llm, at_once, Silent(), shard.rows.parent)
-        finally:
-            ledger.close()
-        write_atomically(shard.answers, lambda path: write(path, Answer, said))
-        return {"rows": len(rows), "calls": orjson.dumps(calls).decode(), "error": ""}
+    async def aclose(self) -> None:
+        """Nothing to release."""
 
 
-def _answered(shards: Sequence[Shard], job: Job) -> Iterable[dict[str, Any]]:
-    """Yield what `Worker` returns of each shard, as they are done. Raises a fatal ModelError."""
+def _facts(
+    shards: Sequence[Shard], settings: RayConfig, worker: type[Worker], told: tuple[object, ...]
+) -> Iterator[dict[str, Any]]:
+    """Yield what a worker tells of each shard, as they are done. Raises a fatal ModelError."""
     import ray
     from ray.data import ActorPoolStrategy, DataContext, from_items
 
     logging.getLogger("ray.data").setLevel(logging.ERROR)
-    settings = job.config.ray
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
+    DataContext.get_current().enable_progress_bars = False
     rows = from_items([{"shard": str(shard.rows)} for shard in shards], override_num_blocks=len(shards))
-    pool = ActorPoolStrategy(size=min(settings.workers or _room(settings.cpus, settings.gpus), len(shards)))
-    done = rows.map(Worker, fn_constructor_args=(job,), compute=pool, num_cpus=settings.cpus, num_gpus=settings.gpus)
+    pool = ActorPoolStrategy(size=min(settings.workers or _room(settings), len(shards)))
+    work = rows.map(worker, fn_constructor_args=told, compute=pool, num_cpus=settings.cpus, num_gpus=settings.gpus)
     try:
-        for row in done.iter_rows():
-            if row["error"]:
-                raise ModelError(row["error"], fatal=True)
-            yield row
+        for facts in work.iter_rows():
+            if facts["error"]:
+                raise ModelError(facts["error"], fatal=True)
+            yield facts
     except ray.exceptions.RayError as error:
         raise ModelError(f"ray: {str(error).strip().splitlines()[-1]}", fatal=True) from None
 
 
-def _room(cpus: float, gpus: float) -> int:
+def _layout(data: DataConfig, task: Task) -> Layout:
+    """Return the layout of a file's first row. Raises DataError."""
+    reader = Reader(data, task, limit=1)
+    next(iter(reader), None)
+    return reader.layout
+
+
+def _room(settings: RayConfig) -> int:
     """Return how many workers the cluster has room for, at least 1."""
     import ray
 
     there: dict[str, float] = ray.cluster_resources()
-    rooms = [there.get("CPU", 0.0) / cpus] + ([there.get("GPU", 0.0) / gpus] if gpus else [])
+    rooms = [there.get("CPU", 0.0) / settings.cpus]
+    if settings.gpus:
+        rooms.append(there.get("GPU", 0.0) / settings.gpus)
     return max(1, int(min(rooms)))
 
 

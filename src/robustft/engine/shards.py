@@ -1,4 +1,4 @@
-"""Rows dealt to Parquet shards, each with what is shown beside it; a shard's answers are a file of their own."""
+"""Work dealt to Parquet shards; what comes of a shard is a file beside it."""
 
 from __future__ import annotations
 
@@ -25,42 +25,54 @@ _BESIDE = {"rows": Example, "answers": Answer}
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """Some rows, in a file whose name tells what they are asked; `answers` is there once they are answered."""
+    """Some rows, in a file whose name tells what is to be done with them; `done` is there once that is done."""
 
     rows: Path
 
     @property
-    def answers(self) -> Path:
-        """What was said of the rows."""
-        return self.rows.with_suffix(".answers")
+    def done(self) -> Path:
+        """What came of the rows."""
+        return self.rows.with_suffix(".done")
 
     @property
     def ledger(self) -> Path:
-        """The finished calls of a shard that isn't answered yet."""
+        """The finished calls of a shard that isn't done yet."""
         return self.rows.with_suffix(".sqlite")
 
+    def remove(self) -> None:
+        """Remove the rows and what came of them."""
+        self.rows.unlink()
+        self.done.unlink()
 
-def deal(rows: Iterable[Row], size: int, folder: Path, key: str) -> list[Shard]:
-    """Write rows to shards of `size`, in their order; `key` tells what they are asked.
+
+def deal(tables: Iterable[pa.Table], folder: Path, key: str) -> list[Shard]:
+    """Write each table to a shard; `key` tells what is to be done with them.
 
     Files of other rows, or of another key, are removed, but for ledgers.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    left, shards = iter(rows), list[Shard]()
-    while some := list(islice(left, size)):
+    shards = list[Shard]()
+    for table in tables:
         packed = io.BytesIO()
-        pq.write_table(packed_rows(some), packed, compression="zstd")
+        pq.write_table(table, packed, compression="zstd")
         content = packed.getvalue()
         digest = hashlib.sha256(key.encode() + content).hexdigest()[:16]
         shard = Shard(folder / f"{len(shards):06}-{digest}.rows")
         if not shard.rows.exists():
             write_atomically(shard.rows, partial(_fill, content))
         shards.append(shard)
-    wanted = {path for shard in shards for path in (shard.rows, shard.answers)}
+    wanted = {path for shard in shards for path in (shard.rows, shard.done)}
     for path in folder.iterdir():
-        if path not in wanted and path.suffix in {".rows", ".answers"}:
+        if path not in wanted and path.suffix in {".rows", ".done"}:
             path.unlink()
     return shards
+
+
+def tables_of_rows(rows: Iterable[Row], size: int) -> Iterator[pa.Table]:
+    """Yield what is asked, `size` rows at a time, as `packed_rows` does."""
+    left = iter(rows)
+    while some := list(islice(left, size)):
+        yield packed_rows(some)
 
 
 def _fill(content: bytes, path: Path) -> None:
