@@ -17,7 +17,7 @@ from llm.server import ChatServer
 from robustft.config import Config
 from robustft.errors import DataError, ModelError
 from robustft.pipeline import denoise
-from robustft.records import Answer, Decision
+from robustft.records import Answer, Decision, Example
 from robustft.run import RunDir
 from support import MakeConfig, write_moods
 
@@ -74,7 +74,7 @@ async def test_a_folder_is_read_and_texts_are_embedded_by_the_workers(make: Make
     await run(config, tmp_path / "here")
     await run(config, tmp_path / "there", **on_ray(config))
     runs = [RunDir(tmp_path / name) for name in ("here", "there")]
-    read = [run.path.joinpath("examples.parquet").read_bytes() for run in runs]
+    read = [list(run.load(Example)) for run in runs]
     assert read[0] == read[1]
     decided = [[(d.id, d.decision, d.response_final) for d in run.load(Decision)] for run in runs]
     assert decided[0] == decided[1]
