@@ -25,9 +25,9 @@ from trl import SFTConfig, SFTTrainer
 
 from benchmarks.quality.machine import machine
 from robustft.config import DataConfig, TrainConfig
-from robustft.data.exports import TrainRow
 from robustft.data.files import file_rows
 from robustft.data.layouts import detect, to_turns
+from robustft.data.train_rows import TrainRow
 from robustft.llm.local.weights import pick_device
 from robustft.train.lora import load
 from robustft.train.order import order

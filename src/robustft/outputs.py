@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from robustft import __version__
 from robustft.config import Config, TrainConfig
-from robustft.data.exports import Rows, write_exports
+from robustft.data.exports import write_exports
 from robustft.data.recipes import Recipe
+from robustft.data.train_rows import Rows
 from robustft.engine.local import Progress
 from robustft.evaluate.evaluate import Training, ask_model, evaluation_facts, models_of, prepare
 from robustft.fusion.fuse import Fused, summary
@@ -28,6 +29,9 @@ from robustft.train.form import Form, TrainRows
 from robustft.train.lora import data_key, read_training, train
 from robustft.train.settings import confidences, settled
 
+if TYPE_CHECKING:
+    from robustft.engine.ray import Cluster
+
 
 def training_rows(run: RunDir, task: Task, config: Config) -> TrainRows:
     """Return the rows that were kept or relabelled, as they are trained on."""
@@ -42,9 +46,19 @@ def form_of(run: RunDir, examples: Sequence[Example], task: Task, config: Config
 
 def write_training_files(run: RunDir, rows: Rows, config: Config) -> list[Path]:
     """Export the rows in every format that the config names. Returns the files."""
+    return write_exports(run.path / "export", rows, config.export, "train", _recipe(config))
+
+
+async def write_training_files_on(cluster: Cluster, run: RunDir, rows: TrainRows, config: Config) -> list[Path]:
+    """Have the workers of a cluster export the rows; a JSON list can't be written in parts, and is written here."""
+    if config.export.file_type != "jsonl":
+        return write_training_files(run, rows, config)
+    return await cluster.export(rows, run.path / "export", "train", _recipe(config))
+
+
+def _recipe(config: Config) -> Recipe:
     train = config.train or TrainConfig()
-    recipe = Recipe(located(train.model or config.llm.model), train)
-    return write_exports(run.path / "export", rows, config.export, "train", recipe)
+    return Recipe(located(train.model or config.llm.model), train)
 
 
 def train_adapter(run: RunDir, task: Task, config: Config, progress: Progress | None = None) -> dict[str, Any]:

@@ -40,6 +40,7 @@ from robustft.outputs import (
     write_metrics,
     write_report,
     write_training_files,
+    write_training_files_on,
 )
 from robustft.records import OF_RELABEL, Answer, Belief, Decision, Example, Relabel, Verdict
 from robustft.relabel.relabel import ask, propose
@@ -248,7 +249,11 @@ async def _select(job: Job) -> bool:
 async def _export(job: Job) -> bool:
     rows = training_rows(job.run, job.task, job.config)
     job.progress.start("export", len(rows))
-    write_training_files(job.run, rows, job.config)
+    cluster = _cluster(job)
+    if cluster is None:
+        write_training_files(job.run, rows, job.config)
+    else:
+        await write_training_files_on(cluster, job.run, rows, job.config)
     return _whole_at_once(job, len(rows))
 
 

@@ -71,6 +71,11 @@ class RunDir:
             raise RobustFTError(f"{path}: not there yet; run the same command again to finish the run")
         return Stored(path, kind)
 
+    def stamp(self, kind: type[Record]) -> tuple[int, int]:
+        """Return what tells the records' file from another in its place."""
+        there = self._file_of(kind).stat()
+        return there.st_mtime_ns, there.st_size
+
     def _file_of(self, kind: type[Record]) -> Path:
         return self.path / f"{TABLES[kind][0]}.parquet"
 

@@ -9,12 +9,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from data.drawn import WHY, row_of, train_rows
 from robustft.config import DataConfig, ExportConfig, Format, TrainConfig
 from robustft.data import exports
-from robustft.data.exports import TrainRow, write_exports
+from robustft.data.exports import write_exports
 from robustft.data.files import file_rows
 from robustft.data.layouts import Turns, to_turns
 from robustft.data.recipes import Recipe
+from robustft.data.train_rows import TrainRow
 from robustft.errors import DataError
 from robustft.records import Message
 
@@ -22,30 +24,6 @@ FORMATS: tuple[Format, ...] = ("alpaca", "sharegpt", "messages", "prompt-complet
 ALL = ExportConfig(formats=FORMATS)
 DATA = DataConfig()
 RECIPE = Recipe("org/model", TrainConfig())
-WHY = (Message(role="user", content="Why?"),)
-
-TEXTS = st.text(alphabet=st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=12)
-FILLED = TEXTS.filter(lambda text: bool(text.strip()))
-CELLS = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS | st.lists(TEXTS, max_size=2)
-COLUMNS = st.sampled_from(["id", "question", "prompt", "text", "instruction", "messages", "source_id", "é"])
-
-
-@st.composite
-def train_rows(draw: st.DrawFn) -> TrainRow:
-    system = [Message(role="system", content=text) for text in draw(st.lists(FILLED, max_size=1))]
-    pairs = draw(st.lists(st.tuples(TEXTS, TEXTS), max_size=2))
-    turns = [
-        Message(role=role, content=text)
-        for pair in pairs
-        for role, text in zip(("user", "assistant"), pair, strict=True)
-    ]
-    last = Message(role="user", content=draw(FILLED))
-    source = draw(st.dictionaries(COLUMNS, CELLS, max_size=4))
-    return TrainRow("1", (*system, *turns, last), draw(FILLED), draw(st.none() | TEXTS), source)
-
-
-def row_of(row_id: str = "1", response: str = "so", rejected: str | None = None, **source: Any) -> TrainRow:
-    return TrainRow(row_id, WHY, response, rejected, source)
 
 
 def written(folder: Path, *rows: TrainRow, config: ExportConfig = ALL) -> dict[str, list[dict[str, Any]]]:

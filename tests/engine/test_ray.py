@@ -23,7 +23,7 @@ from support import MakeConfig, write_moods
 
 ray = pytest.importorskip("ray", reason="needs robustft[ray]")
 
-FILES = ("decisions.parquet", "answers.parquet", "relabels.parquet", "export/train_messages.jsonl")
+FILES = ("decisions.parquet", "answers.parquet", "relabels.parquet")
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -45,7 +45,11 @@ def on_ray(config: Config, **settings: Any) -> dict[str, Any]:
     "sections",
     [
         {"method": "paper", "experts": ["direct", "reasoning", "agent"]},
-        {"method": "posterior", "experts": ["direct", "reasoning", "context", "review"]},
+        {
+            "method": "posterior",
+            "experts": ["direct", "reasoning", "context", "review"],
+            "export": {"formats": ["alpaca", "messages", "prompt-completion"], "preferences": True},
+        },
     ],
     ids=["paper", "posterior"],
 )
@@ -55,7 +59,8 @@ async def test_its_results_are_those_of_one_machine_row_by_row(
     config = make(write_moods(tmp_path / "d.csv", n=90), **sections)
     here = await run(config, tmp_path / "here")
     there = await run(config, tmp_path / "there", **on_ray(config))
-    for name in FILES:
+    exports = [f"export/{path.name}" for path in (tmp_path / "here" / "export").glob("*.json*")]
+    for name in (*FILES, *exports):
         assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes(), name
     assert here["calls"] | {"wall_s": 0} == there["calls"] | {"wall_s": 0}
     assert not list((tmp_path / "there").glob("shards/*/*"))

@@ -13,7 +13,7 @@ import torch
 from trl import SFTTrainer
 
 from robustft.config import TrainConfig
-from robustft.data.exports import TrainRow
+from robustft.data.train_rows import TrainRow
 from robustft.records import Message
 from robustft.train.lora import load
 from robustft.train.tokens import Tokens, tokenise

@@ -9,10 +9,11 @@ import transformers
 import trl
 
 from robustft.config import DataConfig, ExportConfig, Format, TrainConfig
-from robustft.data.exports import TrainRow, write_exports
+from robustft.data.exports import write_exports
 from robustft.data.files import file_rows
 from robustft.data.layouts import to_turns
 from robustft.data.recipes import TRL, Recipe
+from robustft.data.train_rows import TrainRow
 from robustft.errors import ConfigError, DataError
 from robustft.records import Message
 from robustft.train.tokens import IGNORED, count, tokenise, told

@@ -13,7 +13,7 @@ import torch
 import transformers
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-from robustft.data.exports import TrainRow
+from robustft.data.train_rows import TrainRow
 from robustft.records import Message
 
 TEMPLATE = (

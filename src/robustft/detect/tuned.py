@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from robustft.config import Config, LLMConfig, TrainConfig
-from robustft.data.exports import TrainRow
+from robustft.data.train_rows import TrainRow
 from robustft.errors import ConfigError
 from robustft.fusion.fitting import Priors
 from robustft.fusion.posterior import fit, posterior

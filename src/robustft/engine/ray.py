@@ -1,4 +1,4 @@
-"""Many machines: the workers of a Ray cluster ask, embed and read, a shard at a time, through Ray Data.
+"""Many machines: the workers of a Ray cluster read, embed, ask and write, a shard at a time, through Ray Data.
 
 What a worker is answered is in the shard's own ledger before it is used, and once a shard is done what came of it is a
 file, so that of a worker, a machine or a run that dies only the calls in flight are lost. The run directory and the
@@ -10,8 +10,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
@@ -23,22 +25,28 @@ from numpy.typing import NDArray
 
 from robustft import __version__
 from robustft.config import Config, DataConfig, RayConfig
+from robustft.data.exports import Export
 from robustft.data.files import files_of
 from robustft.data.hub import PREFIX
 from robustft.data.layouts import Layout
 from robustft.data.readers import Reader, stamp
+from robustft.data.recipes import Recipe
+from robustft.data.survey import NOTHING, Survey
 from robustft.engine.local import Progress, Silent
 from robustft.engine.shards import Shard, deal, tables_of_rows
-from robustft.engine.workers import Asker, FileReader, Job, TextEmbedder, Worker
+from robustft.engine.workers import Asker, FileReader, FileWriter, Job, Surveyor, TextEmbedder, Worker
 from robustft.errors import ConfigError, ModelError, RobustFTError
 from robustft.llm.asking import Question, Row
 from robustft.llm.embedder import Embedder
 from robustft.llm.ledger import Calls, Ledger
 from robustft.llm.models import Models, ledger_path
-from robustft.records import Answer, Example
-from robustft.run import RunDir, fingerprint
+from robustft.records import Answer, Decision, Example
+from robustft.run import RunDir, fingerprint, write_atomically
 from robustft.store import Spool, Stored
 from robustft.tasks.task import Task
+from robustft.train.form import TrainRows
+
+_STRETCH = pa.schema({"start": pa.int64(), "stop": pa.int64()})
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,6 +137,29 @@ class Cluster:
         whole = len(layouts) == 1 and len(set(ids)) == len(ids)
         return (parts, layouts.pop()) if whole else None
 
+    async def export(self, rows: TrainRows, folder: Path, name: str, recipe: Recipe) -> list[Path]:
+        """Write the training files as `data.exports.write_exports` does, a stretch of the run's rows at a time.
+
+        Only for files of lines. Returns the files written. Raises RobustFTError.
+        """
+        decided, size = self.run.stamp(Decision), self.config.ray.shard
+        starts = range(0, len(rows.decisions), size)
+        stretches = pa.table({"start": starts, "stop": [start + size for start in starts]}, _STRETCH)
+        surveyed = deal(_each(stretches), self._folder("survey"), self._key("survey", decided))
+        await self._work_off(surveyed, Silent(), Surveyor, rows.form)
+        whole = sum((Survey.unpacked(shard.done.read_bytes()) for shard in surveyed), NOTHING)
+        export = Export.of(folder, whole, self.config.export, name, recipe)
+        numbers = pa.array(range(len(export.files)), pa.int64())
+        wanted = (stretches.append_column("file", pa.repeat(number, len(stretches))) for number in numbers)
+        parts = deal(chain.from_iterable(map(_each, wanted)), self._folder("export"), self._key("export", decided))
+        await self._work_off(parts, Silent(), FileWriter, rows.form, export.files)
+        for number, file in enumerate(export.files):
+            of_file = parts[number * len(stretches) : (number + 1) * len(stretches)]
+            write_atomically(file.path, partial(_join, of_file))
+        for shard in (*surveyed, *parts):
+            shard.remove()
+        return export.tell()
+
     async def _work_off(
         self, shards: Sequence[Shard], progress: Progress, worker: type[Worker], *what: object
     ) -> list[dict[str, Any]]:
@@ -216,6 +247,18 @@ def _room(settings: RayConfig) -> int:
     if settings.gpus:
         rooms.append(there.get("GPU", 0.0) / settings.gpus)
     return max(1, int(min(rooms)))
+
+
+def _each(table: pa.Table) -> Iterator[pa.Table]:
+    """Yield each row as a table."""
+    return (table.slice(row, 1) for row in range(len(table)))
+
+
+def _join(shards: Sequence[Shard], path: Path) -> None:
+    with path.open("wb") as whole:
+        for shard in shards:
+            with shard.done.open("rb") as part:
+                shutil.copyfileobj(part, whole)
 
 
 def _merge(folder: Path, ledger: Ledger) -> None:

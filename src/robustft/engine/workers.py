@@ -1,4 +1,4 @@
-"""What a worker of a cluster does with a shard: ask a model, embed texts, or read a file."""
+"""What a worker of a cluster does with a shard: read a file, embed texts, ask a model, or write training rows."""
 
 from __future__ import annotations
 
@@ -13,17 +13,20 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from robustft.config import Config
+from robustft.data.exports import TrainFile
 from robustft.data.readers import Reader
+from robustft.data.survey import survey
 from robustft.engine.local import Silent
 from robustft.engine.shards import Shard, unpacked_rows
 from robustft.errors import RobustFTError
 from robustft.llm.asking import Question, heard
 from robustft.llm.ledger import Calls, Ledger
 from robustft.llm.models import Models, ledger_path
-from robustft.records import Answer, Example
+from robustft.records import Answer, Decision, Example
 from robustft.run import RunDir, write_atomically
 from robustft.store import write
 from robustft.tasks.task import Task
+from robustft.train.form import Form, TrainRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +104,51 @@ class FileReader(Worker):
         data = job.config.data.model_copy(update={"path": file, "on_bad_row": "fail"})
         write_atomically(shard.done, lambda path: write(path, Example, [Reader(data, job.task)]))
         return {"rows": pq.read_metadata(shard.done).num_rows}
+
+
+class Stretch:
+    """Opens the stretch of the run's rows to train on that a shard's only row names."""
+
+    def __init__(self, job: Job, form: Form) -> None:
+        self.examples, self.decisions, self.form = job.run.load(Example), job.run.load(Decision), form
+
+    def of(self, shard: Shard) -> TrainRows:
+        """Return the rows."""
+        (row,) = pq.read_table(shard.rows, columns=["start", "stop"]).to_pylist()
+        stretch = slice(row["start"], row["stop"])
+        return TrainRows(self.examples[stretch], self.decisions[stretch], self.form)
+
+
+class Surveyor(Worker):
+    """Finds what must be known of the rows before they are written."""
+
+    def __init__(self, job: Job, form: Form) -> None:
+        super().__init__(job)
+        self.stretch = Stretch(job, form)
+
+    async def work_off(self, shard: Shard) -> Mapping[str, Any]:
+        """Look at a stretch of rows."""
+        rows = self.stretch.of(shard)
+        found = survey(rows, self.job.config.export).packed()
+        write_atomically(shard.done, lambda path: path.write_bytes(found))
+        return {"rows": len(rows)}
+
+
+class FileWriter(Worker):
+    """Writes training files."""
+
+    def __init__(self, job: Job, form: Form, files: Sequence[TrainFile]) -> None:
+        super().__init__(job)
+        self.stretch, self.files = Stretch(job, form), files
+
+    async def work_off(self, shard: Shard) -> Mapping[str, Any]:
+        """Write a stretch of rows as they stand in the file that the shard names."""
+        rows = self.stretch.of(shard)
+        (number,) = pq.read_table(shard.rows).column("file").to_pylist()
+        place = shard.rows.with_suffix(".jsonl")
+        self.files[number].write(rows, place)
+        place.replace(shard.done)
+        return {"rows": len(rows)}
 
 
 def _save(path: Path, vectors: np.ndarray) -> None:

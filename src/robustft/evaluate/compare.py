@@ -10,8 +10,8 @@ from typing import Any
 
 from robustft import __version__
 from robustft.config import Arm, CompareConfig, Config, LLMConfig, TrainConfig
-from robustft.data.exports import TrainRow
 from robustft.data.readers import read
+from robustft.data.train_rows import TrainRow
 from robustft.engine.local import Progress
 from robustft.errors import ConfigError, ModelError
 from robustft.evaluate.arms import arm_config, as_given, as_true, drawn

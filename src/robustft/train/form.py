@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from robustft.config import Config
-from robustft.data.exports import TrainRow
+from robustft.data.train_rows import TrainRow
 from robustft.prompts import Prompt
 from robustft.records import TRAINED_ON, Decision, Example, Message
 from robustft.tasks.options import letters

@@ -14,7 +14,7 @@ import orjson
 
 from robustft import __version__
 from robustft.config import LLMConfig, TrainConfig
-from robustft.data.exports import TrainRow
+from robustft.data.train_rows import TrainRow
 from robustft.engine.local import Progress, Silent
 from robustft.errors import ConfigError
 from robustft.run import fingerprint, write_atomically

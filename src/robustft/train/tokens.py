@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from jinja2 import TemplateError
 
-from robustft.data.exports import TrainRow
+from robustft.data.train_rows import TrainRow
 from robustft.errors import ConfigError, DataError
 from robustft.records import Message
 
