@@ -21,7 +21,7 @@ from typing import Any
 import orjson
 
 from benchmarks.quality.cells import Cell, Method, Order, config_of
-from benchmarks.quality.inputs import Source, write_input
+from benchmarks.quality.inputs import Source, write_input, write_reviewed
 from benchmarks.quality.machine import machine, packages
 from benchmarks.quality.page import rewrite
 from robustft import __version__
@@ -44,7 +44,8 @@ CLOSED = 0.8
 def config(wanted: argparse.Namespace, noise: str, source: Source) -> Config:
     """Return the experiment at a noise level: cleaned as a cell of the denoising benchmark, one short prompt.
 
-    The rows' own question is the whole prompt, the option's text the answer. Raises RobustFTError.
+    The rows' own question is the whole prompt, the option's text the answer. Only the arm posterior is told of the rows
+    that were reviewed. Raises RobustFTError.
     """
     inputs = wanted.out / "inputs"
     inputs.mkdir(parents=True, exist_ok=True)
@@ -53,6 +54,9 @@ def config(wanted: argparse.Namespace, noise: str, source: Source) -> Config:
     )
     rows = write_input(source, noise, wanted.rows, inputs)
     order = Order(cell, source, rows, "minilm", wanted.out, wanted.ledger)
+    overrides: dict[str, Any] = {"paper": {"embedder": ["minilm"]}}
+    if wanted.reviewed:
+        overrides["posterior"] = {"posterior": {"reviewed": str(write_reviewed(source, rows, wanted.reviewed, 0))}}
     own = {
         "task": {"target": "{option}"},
         "prompts": {"training": "{question}"},
@@ -67,7 +71,7 @@ def config(wanted: argparse.Namespace, noise: str, source: Source) -> Config:
         "compare": {
             "arms": wanted.arms,
             "seeds": list(range(wanted.seeds)),
-            "overrides": {"paper": {"embedder": ["minilm"]}},
+            "overrides": overrides,
         },
     }
     return make_config(merge(config_of(order).model_dump(mode="json"), own), "finetune")
@@ -78,18 +82,29 @@ def run(wanted: argparse.Namespace) -> None:
     source = Source.open(TASK, wanted.data)
     with StageProgress() as progress:
         for noise in wanted.noise:
-            place = wanted.out / noise
-            _share_oracle(wanted.out, place)
+            place = wanted.out / (f"{noise}-{wanted.reviewed}" if wanted.reviewed else noise)
+            _share(wanted.out, place)
             started = RunDir(place).read_json("made.json")
             asyncio.run(compare(config(wanted, noise, source), place, progress=progress))
             RunDir(place).write_json("made.json", _made(wanted.command) | started)
 
 
-def _share_oracle(out: Path, place: Path) -> None:
-    """Take the oracle's adapters from another noise level: its rows are the same at all of them."""
-    done = [path for path in sorted(out.glob("*/oracle")) if path.parent != place]
-    if done and not (place / "oracle").exists():
-        shutil.copytree(done[0], place / "oracle")
+def _share(out: Path, place: Path) -> None:
+    """Take over the adapters of arms whose rows are the same at another level.
+
+    The oracle's are so at all of them, those of none and paper whatever was reviewed.
+    """
+    noise = _level(place)[0]
+    for arm, wanted in (("oracle", "*"), ("none", f"{noise}*"), ("paper", f"{noise}*")):
+        done = [path for path in sorted(out.glob(f"{wanted}/{arm}")) if path.parent != place]
+        if done and not (place / arm).exists():
+            shutil.copytree(done[0], place / arm)
+
+
+def _level(place: Path) -> tuple[int, int]:
+    """Return the percentage of noise and the number of reviewed rows that a folder's name tells."""
+    noise, _, reviewed = place.name.partition("-")
+    return int(noise), int(reviewed or 0)
 
 
 def _made(command: str) -> dict[str, Any]:
@@ -105,11 +120,15 @@ def _made(command: str) -> dict[str, Any]:
 
 def results(out: Path) -> dict[str, Any]:
     """Collect the noise levels that are finished under `out`, little noise first."""
-    places = sorted((path.parent for path in out.glob("*/made.json")), key=lambda path: int(path.name))
+    places = sorted((path.parent for path in out.glob("*/made.json")), key=_level)
     return {
-        place.name: RunDir(place).read_json("compare.json") | {"made": RunDir(place).read_json("made.json")}
+        _named(*_level(place)): RunDir(place).read_json("compare.json") | {"made": RunDir(place).read_json("made.json")}
         for place in places
     }
+
+
+def _named(noise: int, reviewed: int) -> str:
+    return f"{noise} %, {reviewed} reviewed" if reviewed else f"{noise} %"
 
 
 def section(found: Mapping[str, Any]) -> str:
@@ -117,7 +136,7 @@ def section(found: Mapping[str, Any]) -> str:
     if not found:
         return "Not run yet."
     lines = [("noise", *HEADING), ["---"] * (1 + len(HEADING))]
-    lines += [[f"{noise} %", *row] for noise, level in found.items() for row in table(level)]
+    lines += [[noise, *row] for noise, level in found.items() for row in table(level)]
     first = next(iter(found.values()))
     return "\n\n".join(
         [
@@ -141,10 +160,10 @@ def targets(found: Mapping[str, Any]) -> list[str]:
         for rival in ("none", "paper"):
             if rival in arms:
                 holds = own["accuracy"] >= arms[rival]["accuracy"]
-                said.append(f"- {noise} %: posterior is {'at least as good as' if holds else '**behind**'} {rival}")
-        if own["gap_closed"] is not None and noise in {"30", "50"}:
+                said.append(f"- {noise}: posterior is {'at least as good as' if holds else '**behind**'} {rival}")
+        if own["gap_closed"] is not None and noise in {"30 %", "50 %"}:
             reached = "reached" if own["gap_closed"] >= CLOSED else "**missed**"
-            said.append(f"- {noise} %: {own['gap_closed']:.0%} of the gap closed; {CLOSED:.0%} {reached}")
+            said.append(f"- {noise}: {own['gap_closed']:.0%} of the gap closed; {CLOSED:.0%} {reached}")
     return ["Targets:\n\n" + "\n".join(said)] if said else []
 
 
@@ -184,6 +203,7 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--ledger", type=_absolute, help="unset: the one in your cache folder")
     parser.add_argument("--page", type=Path, help="the Markdown page whose section is written")
     parser.add_argument("--noise", nargs="+", default=["30", "50", "70"], metavar="N", help="percent; 30 50 70")
+    parser.add_argument("--reviewed", type=int, default=0, metavar="N", help="rows that a person has looked at; 0")
     parser.add_argument("--arms", nargs="+", choices=ARMS, default=list(ARMS), help="all")
     parser.add_argument("--seeds", type=int, default=2, help="trainings of each arm; 2")
     parser.add_argument("--epochs", type=float, default=1.0, help="1")
