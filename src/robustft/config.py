@@ -376,6 +376,10 @@ class RayConfig(Section):
     """Processors that a worker takes."""
     gpus: Annotated[float, Field(ge=0.0)] = 0.0
     """GPUs that a worker takes."""
+    serve: str | None = None
+    """A command that serves `llm.model` on the port {port}, such as `vllm serve Qwen/Qwen3-8B --port {port}`: each
+    worker's processors and GPUs get such a server, which lives as long as models are asked. Unset: workers open the
+    model themselves (local), or ask the one at llm.base_url (openai)."""
     shard: Positive = 2048
     """Rows that a worker is given at once, and that are done again where it dies (their calls are not)."""
 
@@ -431,6 +435,10 @@ class Config(Section):
     def _lane_of_engine(self) -> Config:
         if self.engine == "ray" and self.llm.lane != "live":
             raise ValueError(f"engine ray asks by itself; it can't send lane {self.llm.lane}'s files")
+        if self.ray.serve is not None and (self.engine != "ray" or self.llm.backend != "openai"):
+            raise ValueError(
+                "ray.serve starts servers for engine ray and llm.backend openai; set both, or leave it out"
+            )
         return self
 
     @field_validator("task", mode="before")

@@ -72,6 +72,13 @@ class Job:
     models: Models
     progress: Progress
     limit: int | None = None
+    cluster: Cluster | None = None
+
+    async def release(self) -> None:
+        """Close the models: a training needs their memory."""
+        await self.models.release()
+        if self.cluster is not None:
+            await self.cluster.release()
 
 
 async def denoise(
@@ -102,7 +109,7 @@ async def denoise(
     whole, anew = True, False
     progress = progress or Silent()
     async with Models(config, task, lambda: run.load(Example), say=progress.note) as models:
-        job = Job(config, task, run, models, progress, limit)
+        job = Job(config, task, run, models, progress, limit, _cluster(config, task, run, models))
         for name, stage in STAGES.items():
             if name in skip:
                 continue
@@ -113,6 +120,7 @@ async def denoise(
                 whole = await stage(job) and whole
                 calls = {what: count - before[what] for what, count in models.calls.as_dict().items()}
                 run.finish(name, keys[name] if whole else None, wall_s=time.monotonic() - start, calls=calls)
+        await job.release()
     return run.read_json("metrics.json")
 
 
@@ -154,8 +162,7 @@ async def _read(job: Job) -> bool:
 
 async def _examples(job: Job) -> tuple[Stored[Example], Layout, Sequence[SkippedRow]]:
     """Read and save the examples. Returns them, their layout, and the malformed rows that were set aside."""
-    cluster = _cluster(job)
-    if cluster is not None and (read := await cluster.read(job.limit)) is not None:
+    if job.cluster is not None and (read := await job.cluster.read(job.limit)) is not None:
         parts, layout = read
         return job.run.save(Example, *parts), layout, []
     rows = Reader(job.config.data, job.task, job.limit)
@@ -175,7 +182,7 @@ async def _detect(job: Job) -> bool:
 async def _tune(job: Job) -> bool:
     if TUNED not in job.config.experts:
         return True
-    await job.models.release()  # its memory is needed
+    await job.release()  # its memory is needed
     work, run = _work(job), job.run
     before = [part for part in stretches(run.load(Answer)) if part[0].expert not in {TUNED, *OF_RELABEL}]
     if before and not run.read_json("findings.json")["posterior"]["identified"]:
@@ -213,18 +220,18 @@ def _work(job: Job) -> Work:
     """Return the rows, what a person knows of them, and the models."""
     examples, path = job.run.load(Example), job.config.posterior.reviewed
     reviewed = read_reviewed(path, job.config.data, job.task, examples) if path else {}
-    cluster = _cluster(job)
+    cluster = job.cluster
     embedder = job.models.embedder if cluster is None else cluster.embedder
     return Work(examples, job.config, job.task, job.models.llm, embedder, job.progress, reviewed, job.run.path, cluster)
 
 
-def _cluster(job: Job) -> Cluster | None:
-    """Return the machines that models are asked on, where the config names others than this one."""
-    if job.config.engine == "local":
+def _cluster(config: Config, task: Task, run: RunDir, models: Models) -> Cluster | None:
+    """Return the machines that the work is done on, where the config names others than this one."""
+    if config.engine == "local":
         return None
     from robustft.engine.ray import Cluster
 
-    return Cluster.join(job.config, job.task, job.run, job.models)
+    return Cluster.of(config, task, run, models)
 
 
 def _believed(job: Job) -> Believed | None:
@@ -249,17 +256,16 @@ async def _select(job: Job) -> bool:
 async def _export(job: Job) -> bool:
     rows = training_rows(job.run, job.task, job.config)
     job.progress.start("export", len(rows))
-    cluster = _cluster(job)
-    if cluster is None:
+    if job.cluster is None:
         write_training_files(job.run, rows, job.config)
     else:
-        await write_training_files_on(cluster, job.run, rows, job.config)
+        await write_training_files_on(job.cluster, job.run, rows, job.config)
     return _whole_at_once(job, len(rows))
 
 
 async def _train(job: Job) -> bool:
     if job.config.train is not None:
-        await job.models.release()  # its memory is needed
+        await job.release()  # its memory is needed
         with _interruptible():
             train_adapter(job.run, job.task, job.config, job.progress)
     return True
@@ -267,14 +273,14 @@ async def _train(job: Job) -> bool:
 
 async def _evaluate(job: Job) -> bool:
     if job.config.evaluate is not None:
-        await job.models.release()
+        await job.release()
         await evaluate_run(job.run, job.task, job.config, job.progress, job.models.calls)
     return True
 
 
 async def _compare(job: Job) -> bool:
     if job.config.compare is not None:
-        await job.models.release()
+        await job.release()
         await compare(job.config, job.run.path / "compare", job.limit, job.progress, job.run)
     return True
 

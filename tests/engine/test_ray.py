@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from engine.test_servers import SERVING, there
 from llm.server import ChatServer
 from robustft.config import Config
 from robustft.errors import DataError, ModelError
@@ -124,6 +126,29 @@ async def test_a_worker_that_is_killed_loses_only_the_calls_in_flight(make: Make
     assert len(bodies) - 120 <= 2 * concurrency  # in flight, or answered and not yet in the ledger
     for name in ("decisions.parquet", "answers.parquet"):
         assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes(), name
+
+
+async def test_the_model_is_served_by_the_cluster_itself(make: MakeConfig, tmp_path: Path) -> None:
+    (tmp_path / "pids").mkdir()
+    llm = {"backend": "openai", "model": "m"}
+    config = make(write_moods(tmp_path / "d.csv", n=40), llm=llm, experts=["direct"], method="self-label")
+    served = {"serve": f"{sys.executable} {SERVING} {{port}} {tmp_path / 'pids'}", "cpus": 0.5}
+    metrics = await run(config, tmp_path / "there", **on_ray(config, **served))
+    assert metrics["calls"]["requests"] == 40
+    pids = [int(file.read_text()) for file in (tmp_path / "pids").iterdir()]
+    assert len(pids) == 2
+    assert not any(there(pid) for pid in pids)
+    assert {answer.value for answer in RunDir(tmp_path / "there").load(Answer)} == {"B"}
+    # other ports, the same ledger: nothing is asked again
+    (tmp_path / "there" / "stages.json").unlink()
+    metrics = await run(config, tmp_path / "there", **on_ray(config, **served))
+    assert (metrics["calls"]["requests"], metrics["calls"]["cached"]) == (0, 40)
+
+
+async def test_a_server_that_does_not_start_ends_the_run(make: MakeConfig, tmp_path: Path) -> None:
+    config = make(write_moods(tmp_path / "d.csv", n=8), llm={"backend": "openai", "model": "m"}, experts=["direct"])
+    with pytest.raises(ModelError, match=r"ray.serve: the server has ended; .*servers/\d.log holds what it said"):
+        await run(config, tmp_path / "there", **on_ray(config, serve="false {port}"))
 
 
 async def test_what_no_worker_can_do_ends_the_run_with_its_own_line(make: MakeConfig, tmp_path: Path) -> None:

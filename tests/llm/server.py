@@ -38,7 +38,7 @@ class Wire:
 
 @dataclass
 class ChatServer:
-    """An OpenAI-compatible server on a free port of 127.0.0.1."""
+    """An OpenAI-compatible server on 127.0.0.1; port 0: a free one."""
 
     answer: Callable[[Body], str] = lambda body: "Answer: A"
     message: Body = field(default_factory=dict)
@@ -60,6 +60,7 @@ class ChatServer:
     seen: list[Wire] = field(default_factory=list)
     flying: int = 0
     most_flying: int = 0
+    port: int = 0
 
     async def __aenter__(self) -> Self:
         self.faults = iter(self.faults)
@@ -67,7 +68,7 @@ class ChatServer:
         self._add_routes(app)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", 0)
+        site = web.TCPSite(self._runner, "127.0.0.1", self.port)
         await site.start()
         self.url = f"http://127.0.0.1:{self._runner.addresses[0][1]}/v1"
         return self

@@ -33,6 +33,7 @@ from robustft.data.readers import Reader, stamp
 from robustft.data.recipes import Recipe
 from robustft.data.survey import NOTHING, Survey
 from robustft.engine.local import Progress, Silent
+from robustft.engine.servers import Servers
 from robustft.engine.shards import Shard, deal, tables_of_rows
 from robustft.engine.workers import Asker, FileReader, FileWriter, Job, Surveyor, TextEmbedder, Worker
 from robustft.errors import ConfigError, ModelError, RobustFTError
@@ -51,27 +52,23 @@ _STRETCH = pa.schema({"start": pa.int64(), "stop": pa.int64()})
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Cluster:
-    """The Ray cluster that RAY_ADDRESS names, else one of this machine alone. `models` counts what its workers ask."""
+    """The Ray cluster that RAY_ADDRESS names, else one of this machine alone; joined when it is first needed.
+
+    `models` counts what its workers ask; `servers` are what they ask where the config has them serve the model.
+    """
 
     config: Config
     task: Task
     run: RunDir
     models: Models
+    servers: Servers
 
     @classmethod
-    def join(cls, config: Config, task: Task, run: RunDir, models: Models) -> Cluster:
-        """Connect to the cluster, or start one. Raises ConfigError where Ray is missing or can't be reached."""
+    def of(cls, config: Config, task: Task, run: RunDir, models: Models) -> Cluster:
+        """Return the cluster. Raises ConfigError where Ray is missing."""
         if find_spec("ray") is None:
             raise ConfigError('engine: ray needs Ray: pip install "robustft[ray]"')
-        os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-        import ray
-
-        if not ray.is_initialized():
-            try:
-                ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-            except (ConnectionError, RuntimeError, ValueError) as error:
-                raise ConfigError(f"engine: ray can't be reached: {str(error).partition(chr(10))[0]}") from None
-        return cls(config, task, run, models)
+        return cls(config, task, run, models, Servers(config.ray, run.path / "servers"))
 
     def asking_of(self, config: Config) -> Cluster:
         """Return the same machines, with another model."""
@@ -89,7 +86,8 @@ class Cluster:
         ledger = Ledger(ledger_path(self.config))
         try:
             _merge(folder, ledger)  # of a run that was killed
-            for facts in await self._work_off(shards, progress, Asker, names, question):
+            addresses = await self._addresses() if any(not shard.done.exists() for shard in shards) else []
+            for facts in await self._work_off(shards, progress, Asker, names, question, addresses):
                 self._count(Calls(**{name: facts[name] for name in asdict(Calls())}))
         finally:
             _merge(folder, ledger)
@@ -168,6 +166,8 @@ class Cluster:
         Returns what is told of each.
         """
         left = [shard for shard in shards if not shard.done.exists()]
+        if left:
+            _join_cluster()
         loop, told_worker = asyncio.get_running_loop(), (Job(self.config, self.task, self.run), *what)
 
         def work_off() -> list[dict[str, Any]]:
@@ -184,6 +184,17 @@ class Cluster:
 
             ray.shutdown()  # else the thread would go on to the end
             raise
+
+    async def release(self) -> None:
+        """End the model servers: others need their GPUs."""
+        await self.servers.end()
+
+    async def _addresses(self) -> list[str]:
+        """Return where the model is served; none where the workers open it themselves, or it is somewhere else."""
+        if self.config.ray.serve is None:
+            return []
+        _join_cluster()
+        return await self.servers.addresses(_room(self.config.ray))
 
     def _folder(self, stage: str) -> Path:
         return self.run.path / "shards" / stage
@@ -220,8 +231,10 @@ def _facts(
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     DataContext.get_current().enable_progress_bars = False
     rows = from_items([{"shard": str(shard.rows)} for shard in shards], override_num_blocks=len(shards))
-    pool = ActorPoolStrategy(size=min(settings.workers or _room(settings), len(shards)))
-    work = rows.map(worker, fn_constructor_args=told, compute=pool, num_cpus=settings.cpus, num_gpus=settings.gpus)
+    pool = ActorPoolStrategy(size=min(_room(settings), len(shards)))
+    # where the model is served, the servers hold the processors and GPUs, and workers take what is left of them
+    cpus, gpus = (settings.cpus, settings.gpus) if settings.serve is None else (0, 0)
+    work = rows.map(worker, fn_constructor_args=told, compute=pool, num_cpus=cpus, num_gpus=gpus)
     try:
         for facts in work.iter_rows():
             if facts["error"]:
@@ -229,6 +242,18 @@ def _facts(
             yield facts
     except ray.exceptions.RayError as error:
         raise ModelError(f"ray: {str(error).strip().splitlines()[-1]}", fatal=True) from None
+
+
+def _join_cluster() -> None:
+    """Connect to the cluster, or start one. Raises ConfigError."""
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    import ray
+
+    if not ray.is_initialized():
+        try:
+            ray.init(include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+        except (ConnectionError, RuntimeError, ValueError) as error:
+            raise ConfigError(f"engine: ray can't be reached: {str(error).partition(chr(10))[0]}") from None
 
 
 def _layout(data: DataConfig, task: Task) -> Layout:
@@ -239,9 +264,11 @@ def _layout(data: DataConfig, task: Task) -> Layout:
 
 
 def _room(settings: RayConfig) -> int:
-    """Return how many workers the cluster has room for, at least 1."""
+    """Return how many workers are wanted, else how many the cluster has room for, at least 1."""
     import ray
 
+    if settings.workers is not None:
+        return settings.workers
     there: dict[str, float] = ray.cluster_resources()
     rooms = [there.get("CPU", 0.0) / settings.cpus]
     if settings.gpus:

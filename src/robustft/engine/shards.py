@@ -30,6 +30,11 @@ class Shard:
     rows: Path
 
     @property
+    def number(self) -> int:
+        """Its place among the shards of the same work, from 0."""
+        return int(self.rows.name.partition("-")[0])
+
+    @property
     def done(self) -> Path:
         """What came of the rows."""
         return self.rows.with_suffix(".done")

@@ -46,7 +46,7 @@ class Worker(ABC):
 
     def __init__(self, job: Job) -> None:
         self.job = job
-        self.models = Models(job.config, job.task, lambda: job.run.load(Example))
+        self.models = self.opens()
         self._loop = asyncio.new_event_loop()
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
@@ -56,17 +56,23 @@ class Worker(ABC):
         except RobustFTError as error:
             return {**self.facts, "error": str(error)}
 
+    def opens(self, address: str | None = None) -> Models:
+        """Return the models that the config names; `address`: where the LLM is served."""
+        job = self.job
+        return Models(job.config, job.task, lambda: job.run.load(Example), address=address)
+
     @abstractmethod
     async def work_off(self, shard: Shard) -> Mapping[str, Any]:
         """Write what comes of the shard, as its last act. Returns what differs from `facts`. Raises RobustFTError."""
 
 
 class Asker(Worker):
-    """Puts the rows to a model."""
+    """Puts the rows to a model; where it is served at `addresses`, to the servers in turn."""
 
-    def __init__(self, job: Job, names: Sequence[str], question: Question) -> None:
+    def __init__(self, job: Job, names: Sequence[str], question: Question, addresses: Sequence[str]) -> None:
         super().__init__(job)
         self.names, self.question = names, question
+        self.at = [self.opens(address) for address in addresses] or [self.models]
 
     async def work_off(self, shard: Shard) -> Mapping[str, Any]:
         """Ask; see `asking.heard`."""
@@ -74,7 +80,7 @@ class Asker(Worker):
         rows = list(unpacked_rows(pq.read_table(shard.rows)))
         ledger = Ledger(shard.ledger, behind=ledger_path(config))
         try:
-            llm = await self.models.llm_through(ledger, calls)
+            llm = await self.at[shard.number % len(self.at)].llm_through(ledger, calls)
             at_once = config.llm.rows_at_once
             said = await heard(self.names, self.question, rows, llm, at_once, Silent(), shard.rows.parent)
         finally:

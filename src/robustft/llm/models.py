@@ -30,7 +30,7 @@ class Models:
     """Opens the config's LLM and embedder on first use. `calls` counts what the LLM was asked, on top of what it holds.
 
     `examples` gives the rows that the scripted model simulates; no other model sees them. `say` takes lines that the
-    user should see, such as where a batch is.
+    user should see, such as where a batch is. `address`: where `ray.serve` has the LLM served.
     """
 
     def __init__(
@@ -40,7 +40,9 @@ class Models:
         examples: Callable[[], Sequence[Example]],
         calls: Calls | None = None,
         say: Callable[[str], None] | None = None,
+        address: str | None = None,
     ) -> None:
+        self._address = address
         self.calls = Calls() if calls is None else calls
         self._say = say or Silent().note
         self._config, self._task, self._examples = config, task, examples
@@ -101,7 +103,7 @@ class Models:
     def _open(self, ledger: Ledger) -> LLM:
         config = self._config.llm
         if config.backend == "openai":
-            return _open_endpoint(config, ledger, self._say)
+            return _open_endpoint(config, ledger, self._say, self._address)
         if config.backend == "local":
             from robustft.llm.local.model import LocalLLM
 
@@ -122,9 +124,11 @@ def ledger_path(config: Config) -> Path:
     return config.ledger or user_cache_path("robustft") / "ledger.sqlite"
 
 
-def _open_endpoint(config: LLMConfig, ledger: Ledger, say: Callable[[str], None]) -> LLM:
+def _open_endpoint(config: LLMConfig, ledger: Ledger, say: Callable[[str], None], address: str | None) -> LLM:
     from robustft.llm.openai.model import OpenAILLM
 
+    if address is not None:
+        return OpenAILLM.open(config.model_copy(update={"base_url": address}), known_as="ray.serve")
     if config.lane == "live":
         return OpenAILLM.open(config)
     from robustft.llm.batch.lane import BatchLane

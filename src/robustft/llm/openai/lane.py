@@ -36,15 +36,15 @@ class Lane(Protocol):
 
 
 class LiveLane:
-    """Each request by itself, at once."""
+    """Each request by itself, at once; `known_as`: what stands for the endpoint's address."""
 
-    def __init__(self, endpoint: Endpoint) -> None:
-        self._endpoint = endpoint
+    def __init__(self, endpoint: Endpoint, known_as: str | None = None) -> None:
+        self._endpoint, self._known_as = endpoint, known_as
 
     @property
     def base_url(self) -> str:
-        """The endpoint's address."""
-        return self._endpoint.base_url
+        """The endpoint's address, or what stands for it."""
+        return self._known_as or self._endpoint.base_url
 
     async def chat(self, body: Mapping[str, Any], read: Callable[[Any], Reply], name: Callable[[], str]) -> Reply:
         """Send and read; see `Endpoint.post`."""

@@ -48,9 +48,12 @@ class OpenAILLM:
         self._dialect = Dialect.of(config)
 
     @classmethod
-    def open(cls, config: LLMConfig, backoff: Backoff | None = None) -> OpenAILLM:
-        """Take the live lane: read address and key; the first call opens connections. Raises ConfigError."""
-        return cls(LiveLane(Endpoint(config, backoff)), config)
+    def open(cls, config: LLMConfig, backoff: Backoff | None = None, known_as: str | None = None) -> OpenAILLM:
+        """Take the live lane: read address and key; the first call opens connections. Raises ConfigError.
+
+        `known_as`: what its identity says in place of an address that is another one every time.
+        """
+        return cls(LiveLane(Endpoint(config, backoff), known_as), config)
 
     @property
     def identity(self) -> dict[str, Any]:
