@@ -70,6 +70,17 @@ def test_an_audit_shows_what_the_run_made_of_planted_noise(tmp_path: Path) -> No
     assert robustft("audit", config, "-o", run, "--kind", "truncated", code=2).stderr.count("\n") == 1
 
 
+def test_a_plan_says_what_the_run_will_take(tmp_path: Path) -> None:
+    config = config_file(tmp_path, llm={"backend": "scripted", "price": {"prompt": 0.5, "completion": 1.5}})
+    said = robustft("plan", config, "--rows", 10**6, "--reads", 20000, "--writes", 5000, "--servers", 8)
+    for part in ("1000000 rows, from a pilot of 50", "detect", "relabel", "together", "95 %: from", "at most", "MB"):
+        assert part in said.stdout
+    planned = json.loads(robustft("plan", config, "--json").stdout)
+    assert planned["rows"] == 60
+    assert planned["stages"]["detect"]["calls"]["expected"] == 120  # direct and reasoning
+    assert "--reads, --writes: a server's speed needs both" in robustft("plan", config, "--reads", 9, code=2).stderr
+
+
 def test_a_mistake_is_one_line_and_its_exit_code(tmp_path: Path) -> None:
     config, run = config_file(tmp_path), tmp_path / "run"
     cases: list[tuple[list[object], int, str]] = [

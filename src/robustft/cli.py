@@ -7,6 +7,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated, Any
 
+import orjson
 import typer
 
 from robustft import __version__
@@ -27,11 +28,23 @@ from robustft.outputs import explain as explain_row
 from robustft.pipeline import TRAINING
 from robustft.pipeline import compare as compare_rows
 from robustft.pipeline import denoise as denoise_file
+from robustft.plan.pilot import ROWS
+from robustft.plan.pilot import pilot as ask_pilot
+from robustft.plan.plan import Speed
+from robustft.plan.plan import plan as make_plan
 from robustft.run import RunDir
 from robustft.tasks import make_task
 from robustft.tasks.presets import PRESETS
 from robustft.template import config_template
-from robustft.terminal import StageProgress, show_audit, show_comparison, show_evaluation, show_row, show_summary
+from robustft.terminal import (
+    StageProgress,
+    show_audit,
+    show_comparison,
+    show_evaluation,
+    show_plan,
+    show_row,
+    show_summary,
+)
 from robustft.train.settings import world
 
 app = typer.Typer(
@@ -92,6 +105,30 @@ def noise(
     config = load_config(task, sets or (), PRESETS)
     summary = noise_file(source, output, config, rate, kind, seed, truth_column)
     typer.echo(f"{output}: {summary.changed} of {summary.labelled} responses are now wrong ({kind}, seed {seed})")
+
+
+@app.command()
+def plan(
+    config: ConfigFile,
+    pilot: Annotated[int, typer.Option(min=2, help="Rows, drawn at random, that the model is asked about.")] = ROWS,
+    rows: Annotated[int | None, typer.Option(min=1, help="Plan for so many rows. Unset: those of the file.")] = None,
+    reads: Annotated[float | None, typer.Option(min=1, help="Prompt tokens a second that a server reads.")] = None,
+    writes: Annotated[float | None, typer.Option(min=1, help="Tokens a second that a server writes.")] = None,
+    servers: Annotated[int, typer.Option(min=1, help="Servers, such as GPUs, that answer side by side.")] = 1,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    sets: Sets = None,
+) -> None:
+    """Say what a run will take, from a pilot of a few rows: calls, tokens, time, money, disk."""
+    if (reads is None) != (writes is None):
+        raise ConfigError("--reads, --writes: a server's speed needs both")
+    loaded = load_config(config, sets or (), PRESETS)
+    with StageProgress() as progress:
+        found = run_until_done(ask_pilot(loaded, pilot, progress))
+    planned = make_plan(found, loaded, rows, Speed(reads, writes, servers))
+    if as_json:
+        typer.echo(orjson.dumps(planned, option=orjson.OPT_INDENT_2).decode())
+    else:
+        show_plan(planned)
 
 
 @app.command()

@@ -93,6 +93,15 @@ class BatchConfig(Section):
     where it isn't among them."""
 
 
+class PriceConfig(Section):
+    """Money for a million tokens, in the currency of your bill."""
+
+    prompt: Annotated[float, Field(ge=0.0)]
+    """For those that are sent."""
+    completion: Annotated[float, Field(ge=0.0)]
+    """For those that are answered."""
+
+
 class LLMConfig(Section):
     """The model that answers."""
 
@@ -134,6 +143,8 @@ class LLMConfig(Section):
     write such a name as `model`."""
     batch_tokens: Positive = 8192
     """local: prompt tokens of one batch, padding included."""
+    price: PriceConfig | None = None
+    """What the endpoint charges, such as {prompt: 0.15, completion: 0.6}; `robustft plan` reckons with it."""
     scripted: ScriptedConfig = ScriptedConfig()
     """scripted: the simulated experts."""
 

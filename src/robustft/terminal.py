@@ -83,6 +83,46 @@ class StageProgress:
             self._console.print(escape(text), soft_wrap=True, highlight=False)
 
 
+def show_plan(planned: dict[str, Any]) -> None:
+    """Print what a run will take: a line a stage, and the total with its interval and its most."""
+    table = Table(title=f"{planned['rows']} rows, from a pilot of {planned['pilot']}", title_justify="left")
+    table.add_column("")
+    for name in ("calls", "tokens sent", "answered", "time", "cost"):
+        table.add_column(name, justify="right")
+    for name, stage in planned["stages"].items():
+        table.add_row(name, *_planned(stage, "expected"))
+    table.add_section()
+    total = planned["total"]
+    table.add_row("together", *_planned(total, "expected"))
+    table.add_row("95 %: from", *_planned(total, "low"))
+    table.add_row("to", *_planned(total, "high"))
+    table.add_row("at most", *_planned(total, "most"))
+    Console().print(table)
+    Console().print(f"disk: about {planned['disk'] / 1e6:,.0f} MB beside the rows' text", highlight=False)
+    if total["seconds"]["expected"] is None:
+        Console().print("time: the pilot's calls came from the ledger; say how fast a server is: --reads, --writes")
+    if total["money"]["expected"] is None:
+        Console().print("cost: no prices; llm.price: {prompt: .., completion: ..} says them")
+
+
+def _planned(costs: dict[str, dict[str, float | None]], end: str) -> list[str]:
+    counts = [_short(costs[name][end] or 0) for name in ("calls", "prompt_tokens", "completion_tokens")]
+    seconds, money = costs["seconds"][end], costs["money"][end]
+    return [
+        *counts,
+        "?" if seconds is None else str(timedelta(seconds=round(seconds))),
+        "?" if money is None else f"{money:,.2f}",
+    ]
+
+
+def _short(count: float) -> str:
+    """Return a count in at most seven characters."""
+    for size, name in ((1e9, "G"), (1e6, "M")):
+        if count >= size:
+            return f"{count / size:,.1f} {name}"
+    return f"{count:,.0f}"
+
+
 def show_summary(metrics: dict[str, Any], out: Path) -> None:
     """Print what a run did, on one screen."""
     decisions, calls, truth = metrics["decisions"], metrics["calls"], metrics["truth"]
