@@ -58,6 +58,7 @@ def write_config(path: Path, data: Path, out: Path, method: str, engine: str) ->
         "method": method,
         "ledger": str(out / "ledger.sqlite"),
         "export": ["messages"],
+        "engine": engine,
     }
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     return path

@@ -69,9 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rows", type=int, default=300)
     parser.add_argument("--base-url", required=True)
     parser.add_argument("--model", required=True)
+    parser.add_argument("--out", type=Path, help="a new folder for the runs, to keep them")
     wanted = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as folder:
-        took = [*(ours(method, wanted, Path(folder)) for method in METHODS), loop(wanted)]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = wanted.out or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        took = [*(ours(method, wanted, folder) for method in METHODS), loop(wanted)]
     slowest = took[-1].seconds
     lines = [f"{machine()}; {wanted.rows} rows of {wanted.data.name}, server and client on this machine\n"]
     lines += ["| what | calls | seconds | calls a second | times as fast |", "|---|---|---|---|---|"]
