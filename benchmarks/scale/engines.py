@@ -9,7 +9,6 @@ remains is the engines' own work. Each engine has a ledger of its own.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 import time
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from benchmarks.quality.machine import machine
 from benchmarks.scale.rows import write_config, write_rows
-from robustft.engine.local import Silent
+from robustft.engine.local import Silent, run_until_done
 from robustft.loading import load_config
 from robustft.pipeline import denoise
 
@@ -62,10 +61,10 @@ def run(engine: str, rows: int, workers: int, out: Path) -> Took:
     path = write_config(folder / "config.yaml", data, folder, "posterior", engine)
     config = load_config(path, [f"ray.workers={workers}", "ray.cpus=0.5"])
     progress, start = FirstResult(), time.monotonic()
-    asyncio.run(denoise(config, folder / "run", progress=progress))
+    run_until_done(denoise(config, folder / "run", progress=progress))
     whole = time.monotonic() - start
     start = time.monotonic()
-    asyncio.run(denoise(config, folder / "again"))
+    run_until_done(denoise(config, folder / "again"))
     return Took(whole, progress.after or whole, time.monotonic() - start)
 
 

@@ -10,7 +10,6 @@ fewer rows are left than there are slots.
 from __future__ import annotations
 
 import argparse
-import asyncio
 import sys
 import tempfile
 import time
@@ -21,6 +20,7 @@ import numpy as np
 
 from benchmarks.quality.machine import machine
 from benchmarks.speed.server import Load, load_of, serving
+from robustft.engine.local import run_until_done
 from robustft.loading import make_config
 from robustft.pipeline import denoise
 
@@ -46,7 +46,7 @@ def run(url: str, rows: int, folder: Path) -> float:
         "slots",
     )
     start = time.monotonic()
-    asyncio.run(denoise(config, folder / "run", skip=STAGES))
+    run_until_done(denoise(config, folder / "run", skip=STAGES))
     return time.monotonic() - start
 
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from robustft.records import Example, Message
 from robustft.tasks.choice import ChoiceTask, letters
+from robustft.tasks.task import READINGS, Reading
 
 DATA = Path(__file__).parents[3] / "shared" / "data"
 FPB = ("negative", "neutral", "positive")
@@ -135,9 +136,20 @@ def test_render_puts_instruction_question_and_options() -> None:
     assert TASK.render(Example("1", (), None, FPB))[-1]["content"] == "A. negative\nB. neutral\nC. positive"
 
 
+@given(texts=options | odd_options, name=st.sampled_from(letters(26)), reading=st.sampled_from(READINGS))
+def test_the_usual_answer_is_read_by_the_same_rules_as_others(
+    texts: tuple[str, ...], name: str, reading: Reading
+) -> None:
+    usual = f"Answer: {name}"
+    assert TASK.locate(usual, texts, reading) == TASK.locate(f"{usual}\n", texts, reading)
+    assert TASK.locate(usual, (), reading) == TASK.locate(f"{usual}\n", (), reading)
+
+
 def test_render_lists_options_once() -> None:
     listed = Message(role="user", content="Up?\n(A) no\nB: yes")
     assert TASK.render(Example("1", (listed,), None, ("no", "yes"))) == [listed]
+    some = Message(role="user", content="Up?\n(A) no\nor not?")
+    assert TASK.render(Example("1", (some,), None, ("no", "yes")))[0]["content"].endswith("\n\nA. no\nB. yes")
     unnamed = Message(role="user", content="Up?\nno\nyes")
     assert TASK.render(Example("1", (unnamed,), None, ("no", "yes")))[0]["content"].endswith("\n\nA. no\nB. yes")
 

@@ -40,6 +40,8 @@ _VERDICT = re.compile(
 )
 _STATEMENT = re.compile(r"\b(?:is|was|are|as|be|seems|appears)\b:?", re.IGNORECASE)
 _TITLE = re.compile(r"[*_#\s]{0,6}[A-Za-z]{3,20}(?:\s[A-Za-z]{2,12})?[*_]{0,2}:[*_]{0,2}\s")
+# what models answer as a rule: there is nothing to weigh
+_USUAL = re.compile(r"Answer: ([A-Z])")
 _INDEX = re.compile(r"\s*(\d{1,4})\s*")
 _WRAPPED = re.compile(r"[\s*_`\"'(\[{]{0,6}([A-Za-z]{1,2})[\s*_`\"')\]}.:,;]{0,6}")
 
@@ -93,7 +95,10 @@ class ChoiceTask:
         Without a mark, a tolerant reading takes a first or last line that is nothing but an option, then a claim ('B is
         correct', 'I'd go with B'), then the one option that a single line states ('The sentiment is positive.').
         """
-        plain, row = clean(text), self._row(options)
+        row = self._row(options)
+        if (usual := _USUAL.fullmatch(text)) and usual[1] in row.names:
+            return Found(usual[1], usual.start(1), usual.end(1))
+        plain = clean(text)
         start = after_reasoning(plain.text)
         if start is None:
             return None

@@ -24,6 +24,8 @@ def turns(example: Example, instruction: str, option_lines: Sequence[str] = ()) 
 
 
 def _lists(question: str, option_lines: Sequence[str]) -> bool:
+    if option_lines and option_lines[0].partition(". ")[2].strip() not in question:
+        return False  # as nearly always, and found out at once
     there = {_bare(line) for line in question.splitlines()}
     return all(_bare(line) in there for line in option_lines)
 
