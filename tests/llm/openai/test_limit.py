@@ -3,6 +3,7 @@ import selectors
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -40,18 +41,18 @@ class Server:
         self.present = self.most = self.refused = 0
 
     async def call(self, limit: Limit) -> None:
-        async with limit.slot() as cuts:
+        async with limit.slot() as slot:
             if self.present == self._room:
                 self.refused += 1
                 await asyncio.sleep(0.01)
-                limit.overloaded(cuts)
+                limit.overloaded(slot)
                 return
             self.present += 1
             self.most = max(self.most, self.present)
             async with self._slots:
                 await asyncio.sleep(self._delay)
             self.present -= 1
-            limit.succeeded()
+            limit.succeeded(slot)
 
 
 async def load(server: Server, limit: Limit, calls: int, at_once: int) -> None:
@@ -89,6 +90,50 @@ def test_it_stays_near_what_a_narrow_server_can_do_at_once(slots: int) -> None:
     simulate(main)
 
 
+class Writer:
+    """Writes answers token by token, ten a second for up to `slots` calls; more of them share what it can do."""
+
+    def __init__(self, slots: int) -> None:
+        self._slots, self._present = slots, 0
+
+    async def call(self, limit: Limit, tokens: float) -> None:
+        async with limit.slot() as slot:
+            self._present += 1
+            left = tokens
+            while left > 0:
+                await asyncio.sleep(0.5)
+                left -= 5.0 * min(1.0, self._slots / self._present)
+            self._present -= 1
+            limit.succeeded(slot, tokens)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_answers_of_very_different_lengths_do_not_hide_what_pays(seed: int) -> None:
+    async def main(clock: Callable[[], float]) -> None:
+        limit, server, rng = Limit(512, clock), Writer(slots=64), np.random.default_rng(seed)
+        lengths = iter([512 if rng.random() < 0.1 else int(rng.integers(5, 60)) for _ in range(1500)])
+
+        async def work() -> None:
+            for tokens in lengths:
+                await server.call(limit, tokens)
+
+        reached = 0
+
+        async def watch() -> None:
+            nonlocal reached
+            while True:
+                reached = max(reached, limit.allowed)
+                await asyncio.sleep(1)
+
+        watching = asyncio.create_task(watch())
+        await asyncio.gather(*(work() for _ in range(512)))
+        watching.cancel()
+        assert limit.allowed >= 64
+        assert reached <= 256
+
+    simulate(main)
+
+
 def test_a_server_that_turns_calls_away_is_asked_less_and_then_more_again() -> None:
     async def main(clock: Callable[[], float]) -> None:
         limit, server = Limit(512, clock), Server(slots=40, line=0)
@@ -104,9 +149,9 @@ def test_calls_that_fail_together_cut_once() -> None:
         limit = Limit(16, clock)
 
         async def fail() -> None:
-            async with limit.slot() as cuts:
+            async with limit.slot() as slot:
                 await asyncio.sleep(0.1)
-                limit.overloaded(cuts)
+                limit.overloaded(slot)
 
         await asyncio.gather(*(fail() for _ in range(16)))
         assert limit.allowed == 8
@@ -118,8 +163,8 @@ def test_it_never_goes_below_one_call() -> None:
     async def main(clock: Callable[[], float]) -> None:
         limit = Limit(4, clock)
         for _ in range(10):
-            async with limit.slot() as cuts:
-                limit.overloaded(cuts)
+            async with limit.slot() as slot:
+                limit.overloaded(slot)
         assert limit.allowed == 1
 
     simulate(main)

@@ -14,9 +14,10 @@ from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt,
 from robustft.config import LLMConfig
 from robustft.errors import ModelError
 from robustft.llm.openai.address import api_key, base_url, proxy
-from robustft.llm.openai.limit import Limit
+from robustft.llm.openai.limit import Limit, Slot
 from robustft.llm.openai.pauses import Backoff, Cooldown, retry_after
 from robustft.llm.openai.payloads import parse, passes, reason
+from robustft.llm.openai.replies import work_of
 
 Reply = TypeVar("Reply")
 
@@ -113,7 +114,7 @@ class Endpoint:
         return reply
 
     async def _attempt(self, method: str, url: str, data: bytes | None, read: Callable[[Any], Reply]) -> Reply:
-        async with self._limit.slot() as cuts:
+        async with self._limit.slot() as slot:
             await self._cooldown.over()
             try:
                 async with self._open_session().request(
@@ -121,24 +122,22 @@ class Endpoint:
                 ) as response:
                     payload = await response.read()
             except aiohttp.ConnectionTimeoutError:
-                self._limit.overloaded(cuts)
+                self._limit.overloaded(slot)
                 raise TransientError("no connection came about in time", unreachable=True) from None
             except TimeoutError:
-                self._limit.overloaded(cuts)
+                self._limit.overloaded(slot)
                 raise TransientError(f"no answer within {self.timeout:g} s") from None
             except aiohttp.ClientConnectorError as error:
                 raise TransientError(error.strerror or str(error.os_error), unreachable=True) from None
             except (aiohttp.ClientError, OSError) as error:
                 raise TransientError(f"the connection broke ({type(error).__name__})") from None
             if passes(response.status):
-                self._limit.overloaded(cuts)
-            else:
-                self._limit.succeeded()
-        if not 200 <= response.status < 300:
-            raise self._failure(url, response.status, response.headers, self._said(payload))
-        return self._understood(url, payload, read)
+                self._limit.overloaded(slot)
+            if not 200 <= response.status < 300:
+                raise self._failure(url, response.status, response.headers, self._said(payload))
+            return self._understood(url, payload, read, slot)
 
-    def _understood(self, url: str, payload: bytes, read: Callable[[Any], Reply]) -> Reply:
+    def _understood(self, url: str, payload: bytes, read: Callable[[Any], Reply], slot: Slot) -> Reply:
         """Parse and read a reply of status 2xx; some gateways send their upstream's errors with it."""
         try:
             reply = parse(payload)
@@ -147,6 +146,7 @@ class Endpoint:
         if isinstance(reply, dict) and isinstance(error := reply.get("error"), dict):
             status = error.get("code")
             raise self._failure(url, status if isinstance(status, int) else 500, {}, self._said(payload))
+        self._limit.succeeded(slot, work_of(reply))
         try:
             return read(reply)
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError):

@@ -15,6 +15,8 @@ Logprobs = tuple[
     tuple[float, ...] | None,
     tuple[Mapping[str, float], ...] | None,
 ]
+READ = 10
+"""Tokens of a prompt that a server reads in the time in which it writes one, roughly: nothing hangs on it."""
 _UNFINISHED = frozenset({"error", "abort", "aborted"})
 
 
@@ -119,6 +121,18 @@ def read_usage(reply: Any) -> Usage:
     """Read a reply's token counts, 0 where it has none."""
     usage = reply.get("usage") or {}
     return Usage(int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0))
+
+
+def work_of(reply: Any) -> float:
+    """Return how much work a reply was, in tokens that are written, of which one takes as long as READ that are read.
+
+    1 for a reply without token counts.
+    """
+    try:
+        usage = read_usage(reply)
+    except (AttributeError, TypeError, ValueError):
+        return 1.0
+    return usage.completion_tokens + usage.prompt_tokens / READ or 1.0
 
 
 class PromptToken(NamedTuple):
