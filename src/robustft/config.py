@@ -118,7 +118,7 @@ class LLMConfig(Section):
     """openai: the lanes that send files."""
     api_key_env: str = "OPENAI_API_KEY"
     """openai: the environment variable that holds the key; it may be unset for local servers."""
-    concurrency: Positive = 256
+    concurrency: Positive = 512
     """Calls in flight at once, at most. openai: starts with 16, goes up as long as more calls finish a second then, and
     down where the server answers 429, 5xx or too late."""
     timeout: Annotated[float, Field(gt=0.0)] = 120.0
@@ -156,8 +156,13 @@ class LLMConfig(Section):
 
     @property
     def rows_at_once(self) -> int:
-        """Rows under way at once: those that fill a batch, else those whose calls are in flight."""
-        return self.concurrency if self.lane == "live" else self.batch.requests
+        """Rows under way at once: those that fill a batch, else those whose calls are in flight.
+
+        At an endpoint as many again: while a row's answer is read and its commit is awaited, another one's call flies.
+        """
+        if self.lane != "live":
+            return self.batch.requests
+        return 2 * self.concurrency if self.backend == "openai" else self.concurrency
 
     @model_validator(mode="after")
     def _lane_of_backend(self) -> LLMConfig:
