@@ -51,6 +51,7 @@ async def test_a_run_decides_as_on_the_live_lane_and_each_round_is_one_batch(tmp
 
 def test_a_batch_counts_where_it_decides_how_many_rows_are_under_way() -> None:
     assert LLMConfig(concurrency=7).rows_at_once == 7
+    assert LLMConfig(backend="openai", concurrency=7).rows_at_once == 14
     batch = {"backend": "openai", "lane": "vllm-batch", "concurrency": 7, "batch": {"requests": 900}}
     assert LLMConfig.model_validate(batch).rows_at_once == 900
 
