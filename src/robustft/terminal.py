@@ -119,7 +119,7 @@ def show_report(report: Report) -> None:
             table.add_row(check, f"[{colour}]{found.result}[/]", escape(found.seen), escape(found.run))
         console.print(table)
     else:
-        lines = [f"{check}: {found.result}: {found.seen}: {found.run}" for check, found in report.findings.items()]
+        lines = [f"{check}: {found.result}: {found.seen} -> {found.run}" for check, found in report.findings.items()]
         console.print("\n".join([report.examined, *lines]), soft_wrap=True, highlight=False, markup=False)
     if report.spent:
         spent = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in report.spent.items())

@@ -1,6 +1,6 @@
 """A sane endpoint for the doctor, over a real connection, and what can be wrong with one, one behaviour at a time.
 
-    async with Endpoint(shape="null") as server: ...
+async with Endpoint(shape="null") as server: ...
 """
 
 from __future__ import annotations

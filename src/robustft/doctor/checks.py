@@ -76,7 +76,7 @@ async def answers(visit: Visit) -> Finding:
     seen = f"{visit.wire.show(text, 30)!r}, finish {visit.wire.show(finish, 20)}"
     if finish != "stop":
         return Finding("degraded", seen, f"abstains where an answer is cut off; paper.max_tokens is {limit}")
-    return Finding("ok", seen, "reads the answer from such a text")
+    return Finding("ok", seen, "reads answers from such texts")
 
 
 async def reasoning(visit: Visit) -> Finding:
@@ -93,7 +93,7 @@ async def reasoning(visit: Visit) -> Finding:
         return Finding("ok", "in the text, in <think>", "takes it out of the text, keeps it apart")
     if isinstance(details, dict) and details.get("reasoning_tokens"):
         return Finding("ok", f"hidden ({details['reasoning_tokens']} tokens)", "pays for it, and never sees it")
-    return Finding("ok", "none", "has nothing to keep apart")
+    return Finding("ok", "none", "nothing to keep apart")
 
 
 async def token_limit(visit: Visit) -> Finding:
@@ -103,7 +103,7 @@ async def token_limit(visit: Visit) -> Finding:
     if wrote > _LIMIT or (not wrote and said.completion.finish != "length"):
         how = f"wrote {wrote} tokens" if wrote else f"ended with {said.completion.finish}"
         return Finding("degraded", f"{name} {_LIMIT} is taken, and ignored: {how}", "pays for answers of any length")
-    return Finding("ok", f"{name} is taken and kept", f"sends {name}")
+    return Finding("ok", f"{name} is taken and kept", "sends that")
 
 
 async def logprobs(visit: Visit) -> Finding:
@@ -116,7 +116,7 @@ async def logprobs(visit: Visit) -> Finding:
     _, numbers, alternatives = read_logprobs(given)
     visit.gives_logprobs = numbers is not None
     if numbers is not None and alternatives is not None:
-        return Finding("ok", seen, "takes option probabilities from them")
+        return Finding("ok", seen, "has option probabilities")
     if numbers is None and (need := needed(visit.config, LOGPROBS)):
         return Finding("failed", seen, f"{need.key} needs them: {need.way_out}")
     less = "has no option probabilities" if numbers is not None else "has no probabilities"
@@ -138,7 +138,7 @@ async def scoring(visit: Visit) -> Finding:
         visit.gives_scores = True
         visit.count(scores.usage)
         seen = f"{SCORED!r} has {scores.tokens[0]} tokens, log p {scores.logprobs[0]:.2f}"
-        return Finding("ok", seen, "can ask likelihood, and score answers")
+        return Finding("ok", seen, "can score options")
     finally:
         await llm.aclose()
     if need := needed(visit.config, SCORES):
@@ -176,7 +176,7 @@ async def determinism(visit: Visit) -> Finding:
     if odd:
         seen = f"{odd} of {_SIBLINGS} answers at temperature 0 differ"
         return Finding("degraded", seen, "repeats itself by its ledger alone; keep that file")
-    return Finding("ok", f"{_SIBLINGS} equal answers at temperature 0", "asks nothing twice: the ledger keeps it")
+    return Finding("ok", f"{_SIBLINGS} equal answers at temperature 0", "keeps answers in its ledger anyway")
 
 
 async def sampling(visit: Visit) -> Finding:
@@ -199,7 +199,9 @@ async def speed(visit: Visit) -> Finding:
     took = max(visit.burst_s, 1e-9)
     seen = f"first answer {seconds:.1f} s; {_SIBLINGS} at once: {_SIBLINGS / took:.1f}/s, {wrote / took:.0f} tokens/s"
     if wire.limits:
-        seen += "; " + ", ".join(f"{name} {value}" for name, value in sorted(wire.limits.items())[:4])
+        seen += "; " + ", ".join(
+            f"{name.removeprefix('x-')} {value}" for name, value in sorted(wire.limits.items())[:4]
+        )
     if wire.busy:
         return Finding("degraded", f"{seen}; {wire.busy} times 429 or 503", "waits as asked, sends fewer at once")
     if seconds > timeout / 2:

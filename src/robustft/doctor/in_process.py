@@ -48,12 +48,12 @@ async def _asked(llm: LLM, alternatives: int) -> dict[str, Finding]:
         return {"answers": Finding("failed", str(error), "choose an instruction-tuned model")}
     text = " ".join(said.text.split())[:40]
     numbers = said.logprobs is not None and all(map(math.isfinite, said.logprobs))
-    given = Finding("ok", f"{alternatives} alternatives a token", "takes option probabilities from them")
+    given = Finding("ok", f"{alternatives} alternatives a token", "has option probabilities")
     none = Finding("degraded", "none", "counts votes, without probabilities")
     return {
-        "answers": Finding("ok", f"{text!r}, finish {said.finish}", "reads the answer from such a text"),
+        "answers": Finding("ok", f"{text!r}, finish {said.finish}", "reads answers from such texts"),
         "logprobs": given if numbers and alternatives else none,
-        "scoring": Finding("ok", f"{SCORED!r} has log p {scores.logprobs[0]:.2f}", "can ask likelihood, score answers"),
+        "scoring": Finding("ok", f"{SCORED!r} has log p {scores.logprobs[0]:.2f}", "can score options"),
         "speed": Finding("ok", f"{said.usage.completion_tokens / seconds:.0f} tokens/s, alone", "batches by length"),
     }
 
@@ -66,7 +66,7 @@ def examine_scripted(config: Config) -> Report:
         "the scripted model",
         {
             "model": truth if mapped else Finding("failed", "data.truth is not mapped", "map the column of the truth"),
-            "logprobs": Finding("ok", "always there", "takes option probabilities from them"),
-            "scoring": Finding("ok", "always there", "can ask likelihood, score answers"),
+            "logprobs": Finding("ok", "always there", "has option probabilities"),
+            "scoring": Finding("ok", "always there", "can score options"),
         },
     )

@@ -32,4 +32,5 @@ def _broken(numbers: list[Any], payload: bytes) -> str:
     missing = sum(not isinstance(number, (int, float)) for number in numbers)
     if not missing:
         return ""
-    return f"{'NaN' if _NOT_A_NUMBER.search(payload) else 'null'} at {missing} of {len(numbers)} tokens"
+    found = _NOT_A_NUMBER.search(payload)
+    return f"{found.group(1).decode() if found else 'null'} at {missing} of {len(numbers)} tokens"

@@ -11,7 +11,7 @@ from robustft.llm.client import Sampling
 _STATED = ("max_model_len", "context_length", "context_window")
 """Where vLLM, OpenRouter and Groq say in /models how many tokens a model reads."""
 _FULL = 0.75
-"""A prompt with less than this share of its tokens was cut. The short one's template counts, which makes it an estimate."""
+"""A prompt with less than this share of its tokens was cut. The rest is room for the template."""
 
 
 async def long_prompts(visit: Visit) -> Finding:

@@ -19,8 +19,8 @@ _LIMIT = re.compile(r"less|greater|more than|at most|max|between|exceed|range|up
 class Dialect:
     """The parameters that a server takes: how the length limit is named, and how many alternatives it lists a token.
 
-    `fixed`: the name of the length limit is the user's choice and stays. `recalled`: it was found earlier, and the server
-    may have changed since. `seeded`: seeds are sent.
+    `fixed`: the name of the length limit is the user's choice and stays. `recalled`: it was found earlier, and the
+    server may have changed since. `seeded`: seeds are sent.
     """
 
     length: str = "max_tokens"
