@@ -288,3 +288,14 @@ async def test_a_reply_of_an_odd_form_ends_no_visit(name: str) -> None:
     report = await visited(Endpoint(faults=[raw(reply)]))
     assert len(report.findings) == 12
     assert report.obstacle is None
+
+
+async def test_what_was_not_found_out_is_not_held_against_an_endpoint() -> None:
+    unasked = await visited(Endpoint(), {"top_logprobs": 0})
+    assert unasked.kept is not None
+    assert unasked.kept.gives_logprobs is None
+    # after the question and the counting comes the score
+    interrupted = await visited(Endpoint(faults=[None, None, *[status(500)] * 2]))
+    assert interrupted.findings["scoring"].result == "degraded"
+    assert interrupted.kept is not None
+    assert interrupted.kept.gives_scores is None

@@ -27,7 +27,7 @@ from robustft.doctor.wire import ProbeError
 from robustft.errors import ModelError
 from robustft.llm.asking import answer_sampling
 from robustft.llm.client import Sampling
-from robustft.llm.openai.endpoint import Endpoint
+from robustft.llm.openai.endpoint import Endpoint, RefusedError
 from robustft.llm.openai.lane import LiveLane
 from robustft.llm.openai.model import OpenAILLM
 from robustft.llm.openai.replies import read_logprobs
@@ -67,13 +67,13 @@ async def model(visit: Visit) -> Finding:
 async def answers(visit: Visit) -> Finding:
     """Ask a question as a run does, with its sampling."""
     visit.first = said = await visit.ask(QUESTION, answer_sampling(visit.config))
-    text, finish, limit = said.completion.text, said.completion.finish, visit.config.paper.max_tokens
+    text, finish, limit = said.completion.text, _finish(said, visit), visit.config.paper.max_tokens
     if not text.strip() and finish == "length":
         way_out = "raise paper.max_tokens, or turn reasoning off by llm.extra_body"
         return Finding("failed", f"no answer within {limit} tokens of reasoning (finish length)", way_out)
     if not text.strip():
         return Finding("failed", f"an empty text (finish {finish})", "look at the server's chat template, and its log")
-    seen = f"{visit.wire.show(text, 30)!r}, finish {visit.wire.show(finish, 20)}"
+    seen = f"{visit.wire.show(text, 30)!r}, finish {finish}"
     if finish != "stop":
         return Finding("degraded", seen, f"abstains where an answer is cut off; paper.max_tokens is {limit}")
     return Finding("ok", seen, "reads answers from such texts")
@@ -91,8 +91,8 @@ async def reasoning(visit: Visit) -> Finding:
             return Finding("ok", f"in the field {field}", "keeps it apart from the answer")
     if said.completion.reasoning:
         return Finding("ok", "in the text, in <think>", "takes it out of the text, keeps it apart")
-    if isinstance(details, dict) and details.get("reasoning_tokens"):
-        return Finding("ok", f"hidden ({details['reasoning_tokens']} tokens)", "pays for it, and never sees it")
+    if isinstance(details, dict) and (hidden := details.get("reasoning_tokens")):
+        return Finding("ok", f"hidden ({visit.wire.show(hidden)} tokens)", "pays for it, and never sees it")
     return Finding("ok", "none", "nothing to keep apart")
 
 
@@ -101,7 +101,7 @@ async def token_limit(visit: Visit) -> Finding:
     said = await visit.ask(COUNTING, Sampling(max_tokens=_LIMIT))
     name, wrote = visit.dialect.length, said.completion.usage.completion_tokens
     if wrote > _LIMIT or (not wrote and said.completion.finish != "length"):
-        how = f"wrote {wrote} tokens" if wrote else f"ended with {said.completion.finish}"
+        how = f"wrote {wrote} tokens" if wrote else f"ended with {_finish(said, visit)}"
         return Finding("degraded", f"{name} {_LIMIT} is taken, and ignored: {how}", "pays for answers of any length")
     return Finding("ok", f"{name} is taken and kept", "sends that")
 
@@ -131,7 +131,9 @@ async def scoring(visit: Visit) -> Finding:
     try:
         scores = await llm.score(messages, [SCORED])
     except ModelError as error:
-        seen = "no prompt_logprobs" if error.fatal else visit.wire.show(error, 120)
+        lacking = "prompt_logprobs" in str(error)
+        visit.gives_scores = False if lacking or isinstance(error, RefusedError) else None
+        seen = "no prompt_logprobs" if lacking and error.fatal else visit.wire.show(error, 120)
         if await _echoes(visit):
             seen += ", only echo at /completions"
     else:
@@ -236,8 +238,7 @@ def _models(json: Any) -> list[Mapping[str, Any]] | None:
 async def _elsewhere(visit: Visit) -> str | None:
     """Return the address under which the server lists models, where it is a likely slip away from the config's."""
     url = visit.wire.base_url
-    likely = [re.sub(r"(/chat)?/completions$|/models$", "", url), f"{url}/v1"]
-    for candidate in likely:
+    for candidate in (re.sub(r"(/chat)?/completions$|/models$", "", url), f"{url.removesuffix('/v1')}/v1"):
         if candidate != url:
             reply = await visit.wire.get(f"{candidate}/models")
             if reply.ok and _models(reply.json) is not None:
@@ -259,6 +260,10 @@ def _first(visit: Visit) -> Said:
     if visit.first is None:
         raise RuntimeError("the check 'answers' comes first")
     return visit.first
+
+
+def _finish(said: Said, visit: Visit) -> str:
+    return visit.wire.show(said.completion.finish, 20)
 
 
 def _usage(said: Said) -> Mapping[str, Any]:

@@ -55,7 +55,7 @@ def refuse_unmet(config: Config, *, evaluates: bool = True) -> None:
     """Raise ConfigError where a need is known to be unmet, before anything is asked."""
     for need in needs(config, evaluates=evaluates):
         known = _known(need.llm)
-        if known is not None and not (known.gives_scores if need.what == SCORES else known.gives_logprobs):
+        if known is not None and (known.gives_scores if need.what == SCORES else known.gives_logprobs) is False:
             raise ConfigError(
                 f"{need.key}: {known.endpoint} doesn't give model {known.model} what this needs (`robustft doctor` of "
                 f"{known.found}, check '{need.what}'): {need.way_out}, or run doctor again if the server has changed"

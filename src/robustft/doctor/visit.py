@@ -39,8 +39,8 @@ class Visit:
     burst: Sequence[Said] = ()
     burst_s: float = 0.0
     coldest: float = 0.0
-    gives_logprobs: bool = False
-    gives_scores: bool = False
+    gives_logprobs: bool | None = None
+    gives_scores: bool | None = None
     tokens: dict[str, int] = field(default_factory=lambda: {"prompt_tokens": 0, "completion_tokens": 0})
 
     @property

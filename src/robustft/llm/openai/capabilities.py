@@ -34,10 +34,10 @@ class Capabilities(BaseModel):
     """Whether it takes requests for log-probabilities at all; whether it then gives some is `gives_logprobs`."""
     takes_alternatives: int = Field(default=MOST, ge=0, le=MOST)
     """The most alternatives a token that may be asked for."""
-    gives_logprobs: bool = True
-    """Whether its answers carry the log-probabilities of their tokens, in a form that can be read."""
-    gives_scores: bool = True
-    """Whether it scores a given text (prompt_logprobs)."""
+    gives_logprobs: bool | None = None
+    """Whether its answers carry the log-probabilities of their tokens, in a form that can be read; null: not known."""
+    gives_scores: bool | None = None
+    """Whether it scores a given text (prompt_logprobs); null: not known."""
 
     @property
     def lesson(self) -> str:
