@@ -94,7 +94,7 @@ def doctor(
     as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
     sets: Sets = None,
 ) -> None:
-    """Ask some twenty tiny requests to see what the model can do, before money is spent; exit 1: a run can't go on."""
+    """See by some twenty tiny requests what the model can do, before money is spent; exit 1: a run can't go on."""
     loaded = load_config(config, sets or (), PRESETS)
     with Waiting("doctor") as waiting:
         found = run_until_done(examine(loaded, waiting.say))
