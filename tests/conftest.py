@@ -21,7 +21,8 @@ settings.load_profile("robustft")
 @pytest.fixture
 def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakeConfig:
     """Return a function that makes a config for a file, with the scripted model, its own ledger and vectors."""
-    monkeypatch.setattr("robustft.llm.models.user_cache_path", lambda name: tmp_path / "cache")
+    for module in ("robustft.llm.models", "robustft.llm.openai.capabilities"):
+        monkeypatch.setattr(f"{module}.user_cache_path", lambda name: tmp_path / "cache")
 
     def make(file: Path, **sections: Any) -> Config:
         tree: dict[str, Any] = {

@@ -13,8 +13,9 @@ import typer
 from robustft import __version__
 from robustft.audit import audit as audit_file
 from robustft.data.noise import Kind, noise_file
+from robustft.doctor.doctor import examine
 from robustft.engine.local import Silent, run_until_done
-from robustft.errors import ConfigError, RobustFTError
+from robustft.errors import ConfigError, ModelError, RobustFTError
 from robustft.loading import load_config, make_config, overridden
 from robustft.outputs import (
     evaluate_run,
@@ -38,10 +39,12 @@ from robustft.tasks.presets import PRESETS
 from robustft.template import config_template
 from robustft.terminal import (
     StageProgress,
+    Waiting,
     show_audit,
     show_comparison,
     show_evaluation,
     show_plan,
+    show_report,
     show_row,
     show_summary,
 )
@@ -88,6 +91,24 @@ def run(config: ConfigFile, out: Out, limit: Limit = None, sets: Sets = None) ->
 def denoise(config: ConfigFile, out: Out, limit: Limit = None, sets: Sets = None) -> None:
     """Clean the data set: read, detect, relabel, select, export."""
     _denoise(config, out, limit, sets, skip=TRAINING)
+
+
+@app.command()
+def doctor(
+    config: ConfigFile,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the findings as JSON.")] = False,
+    sets: Sets = None,
+) -> None:
+    """See by some twenty tiny requests what the model can do, before money is spent; exit 1: a run can't go on."""
+    loaded = load_config(config, sets or (), PRESETS)
+    with Waiting("doctor") as waiting:
+        found = run_until_done(examine(loaded, waiting.say))
+    if as_json:
+        typer.echo(orjson.dumps(found.as_json(), option=orjson.OPT_INDENT_2).decode())
+    else:
+        show_report(found)
+    if found.obstacle is not None:
+        raise ModelError(f"a run can't go on: {found.obstacle}")
 
 
 @app.command()

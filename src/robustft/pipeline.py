@@ -23,6 +23,7 @@ from robustft.data.layouts import Layout
 from robustft.data.readers import Reader, SkippedRow, find_conflicts, read_reviewed, stamp
 from robustft.detect.detect import detect, make_panel
 from robustft.detect.tuned import ask_tuned, tuned_settings
+from robustft.doctor.needs import refuse_unmet
 from robustft.engine.local import Progress, Silent
 from robustft.evaluate.compare import compare_arms
 from robustft.evaluate.evaluate import guard
@@ -104,6 +105,7 @@ async def denoise(
         tuned_settings(config)
     if config.evaluate is not None or config.compare is not None:
         settings_of(config)
+    refuse_unmet(config, evaluates="evaluate" not in skip)
     run = RunDir.create(out, config)
     keys = _keys(config, limit)
     whole, anew = True, False

@@ -21,6 +21,7 @@ from rich.progress import (
 )
 from rich.table import Table
 
+from robustft.doctor.findings import Report
 from robustft.evaluate.table import HEADING
 from robustft.evaluate.table import table as comparison_table
 from robustft.records import Answer, Example
@@ -121,6 +122,52 @@ def _short(count: float) -> str:
         if count >= size:
             return f"{count / size:,.1f} {name}"
     return f"{count:,.0f}"
+
+
+class Waiting:
+    """A line on stderr that says what is waited for; in a terminal only."""
+
+    def __init__(self, title: str) -> None:
+        self._title, self._status = title, Console(stderr=True).status(title)
+
+    def __enter__(self) -> Waiting:
+        self._status.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._status.stop()
+
+    def say(self, line: str) -> None:
+        """Show what is being done now."""
+        self._status.update(escape(f"{self._title}: {line}"))
+
+
+COLOURS = {"ok": "green", "degraded": "yellow", "failed": "red"}
+
+
+def show_report(report: Report) -> None:
+    """Print what the doctor found: a table in a terminal, a line a check anywhere else."""
+    console = Console()
+    if console.is_terminal:
+        table = Table(title=escape(report.examined), title_justify="left")
+        for heading in ("check", "result", "seen", "what a run does about it"):
+            table.add_column(heading)
+        for check, found in report.findings.items():
+            colour = COLOURS[found.result]
+            table.add_row(check, f"[{colour}]{found.result}[/]", escape(found.seen), escape(found.run))
+        console.print(table)
+    else:
+        lines = [f"{check}: {found.result}: {found.seen} -> {found.run}" for check, found in report.findings.items()]
+        console.print("\n".join([report.examined, *lines]), soft_wrap=True, highlight=False, markup=False)
+    if report.spent:
+        spent = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in report.spent.items())
+        console.print(f"this took {spent}", soft_wrap=True, highlight=False)
+    if report.file is not None:
+        console.print(f"runs start from what is in {report.file}", soft_wrap=True, highlight=False)
+    if report.obstacle is None:
+        console.print("a run can go on", highlight=False)
 
 
 def show_summary(metrics: dict[str, Any], out: Path) -> None:

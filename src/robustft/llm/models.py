@@ -24,6 +24,7 @@ from robustft.tasks.task import Task
 
 if TYPE_CHECKING:
     from robustft.llm.local.model import LocalLLM
+    from robustft.llm.openai.lane import Lane
 
 
 class Models:
@@ -125,14 +126,22 @@ def ledger_path(config: Config) -> Path:
 
 
 def _open_endpoint(config: LLMConfig, ledger: Ledger, say: Callable[[str], None], address: str | None) -> LLM:
+    from robustft.llm.openai.capabilities import recall
+    from robustft.llm.openai.endpoint import Endpoint
+    from robustft.llm.openai.lane import LiveLane
     from robustft.llm.openai.model import OpenAILLM
 
     if address is not None:
-        return OpenAILLM.open(config.model_copy(update={"base_url": address}), known_as="ray.serve")
-    if config.lane == "live":
-        return OpenAILLM.open(config)
-    from robustft.llm.batch.lane import BatchLane
+        lane: Lane = LiveLane(Endpoint(config.model_copy(update={"base_url": address})), known_as="ray.serve")
+    elif config.lane == "live":
+        lane = LiveLane(Endpoint(config))
+    else:
+        from robustft.llm.batch.lane import BatchLane
 
-    # beside the ledger: any run that shares it finds what another has sent
-    home = ledger.path.with_name(ledger.path.name + ".batches")
-    return OpenAILLM(BatchLane.open(config, home, ledger.__contains__, say), config)
+        # beside the ledger: any run that shares it finds what another has sent
+        home = ledger.path.with_name(ledger.path.name + ".batches")
+        lane = BatchLane.open(config, home, ledger.__contains__, say)
+    known = recall(lane.base_url, config.model)
+    if known is not None and (lesson := known.lesson):
+        say(f"{lane.base_url} is asked {lesson}, as `robustft doctor` found on {known.found}")
+    return OpenAILLM(lane, config, known)

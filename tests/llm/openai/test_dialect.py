@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from robustft.config import LLMConfig
 from robustft.llm.client import Sampling
+from robustft.llm.openai.capabilities import Capabilities
 from robustft.llm.openai.dialect import Dialect
 
 OTHER = Dialect(length="max_completion_tokens")
@@ -76,3 +79,12 @@ def test_what_is_sent() -> None:
     assert Dialect.of(LLMConfig(send_seed=True)).ask(full)["seed"] == 7
     assert "top_logprobs" not in Dialect(alternatives=0).ask(full)
     assert "logprobs" not in Dialect(logprobs=False).ask(full)
+
+
+def test_a_recalled_name_is_given_up_once() -> None:
+    known = Capabilities(endpoint="http://h/v1", model="m", found=date.today(), length="max_completion_tokens")
+    recalled = Dialect.of(LLMConfig(), known)
+    assert recalled.learn("'max_completion_tokens' is too large: 3000") is None
+    plain = recalled.learn("Unrecognized request argument supplied: max_completion_tokens")
+    assert plain == Dialect(fixed=True)
+    assert plain.learn("Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.") is None

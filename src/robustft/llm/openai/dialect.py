@@ -8,6 +8,7 @@ from typing import Any
 
 from robustft.config import LLMConfig
 from robustft.llm.client import Sampling
+from robustft.llm.openai.capabilities import Capabilities
 
 _OTHER_NAME = re.compile(r"unsupported|not supported|unrecogni[sz]ed|unknown|instead|deprecated|not permitted")
 _LOGPROBS = re.compile(r"(?<!prompt_)(?:top_)?logprobs")
@@ -18,7 +19,8 @@ _LIMIT = re.compile(r"less|greater|more than|at most|max|between|exceed|range|up
 class Dialect:
     """The parameters that a server takes: how the length limit is named, and how many alternatives it lists a token.
 
-    `fixed`: the name of the length limit is the user's choice and stays. `seeded`: seeds are sent.
+    `fixed`: the name of the length limit is the user's choice and stays. `recalled`: it was found earlier, and the
+    server may have changed since. `seeded`: seeds are sent.
     """
 
     length: str = "max_tokens"
@@ -26,12 +28,19 @@ class Dialect:
     logprobs: bool = True
     alternatives: int = 20
     seeded: bool = False
+    recalled: bool = False
 
     @classmethod
-    def of(cls, config: LLMConfig) -> Dialect:
-        """Return what to begin with."""
-        given, seeded = config.token_parameter, config.send_seed
-        return cls(seeded=seeded) if given == "auto" else cls(length=given, fixed=True, seeded=seeded)
+    def of(cls, config: LLMConfig, known: Capabilities | None = None) -> Dialect:
+        """Return what to begin with: what the user chose, else what is known of the server."""
+        begin = cls(seeded=config.send_seed)
+        if known is not None:
+            begin = replace(begin, logprobs=known.takes_logprobs, alternatives=known.takes_alternatives)
+        if config.token_parameter != "auto":
+            return replace(begin, length=config.token_parameter, fixed=True)
+        if known is not None and known.length != begin.length:
+            return replace(begin, length=known.length, recalled=True)
+        return begin
 
     def ask(self, sampling: Sampling) -> dict[str, Any]:
         """Return the keys of a request that stand for `sampling`; the sample's number moves the seed."""
@@ -51,12 +60,14 @@ class Dialect:
     def learn(self, said: str) -> Dialect | None:
         """Return the dialect to try after a refusal that says `said`, None where it isn't about these parameters.
 
-        Each lesson asks for less than the dialect before it, so a chain of refusals ends.
+        Each lesson asks for less than the dialect before it, or drops what was recalled, so a chain of refusals ends.
         """
         said = said.lower()
         rename = not self.fixed and self.length == "max_tokens"
         if rename and "max_completion_tokens" in said and _OTHER_NAME.search(said):
             return replace(self, length="max_completion_tokens")
+        if self.recalled and self.length in said and _OTHER_NAME.search(said):
+            return replace(self, length="max_tokens", fixed=True, recalled=False)
         if not self.logprobs or not _LOGPROBS.search(said):
             return None
         smaller = [int(n) for n in re.findall(r"(?<![\w.-])\d{1,3}(?![\w-])", said) if int(n) < self.alternatives]

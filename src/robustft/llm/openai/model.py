@@ -17,6 +17,7 @@ from robustft.config import LLMConfig
 from robustft.errors import ModelError
 from robustft.llm.client import Completion, Sampling, Scores, Tag, Usage
 from robustft.llm.codec import request_key
+from robustft.llm.openai.capabilities import Capabilities
 from robustft.llm.openai.dialect import Dialect
 from robustft.llm.openai.endpoint import Endpoint, RefusedError
 from robustft.llm.openai.lane import UNKEPT, Lane, LiveLane
@@ -38,22 +39,20 @@ _log = logging.getLogger(__name__)
 class OpenAILLM:
     """A model behind an OpenAI-compatible endpoint; implements `robustft.llm.client.LLM`.
 
-    What is sent, how it is read and the identity are the same on every lane.
+    What is sent, how it is read and the identity are the same on every lane. What is `known` of the server is where it
+    begins; refusals teach it the rest.
     """
 
-    def __init__(self, lane: Lane, config: LLMConfig) -> None:
+    def __init__(self, lane: Lane, config: LLMConfig, known: Capabilities | None = None) -> None:
         self._lane = lane
         self._model = config.model
         self._extra = config.extra_body
-        self._dialect = Dialect.of(config)
+        self._dialect = Dialect.of(config, known)
 
     @classmethod
-    def open(cls, config: LLMConfig, backoff: Backoff | None = None, known_as: str | None = None) -> OpenAILLM:
-        """Take the live lane: read address and key; the first call opens connections. Raises ConfigError.
-
-        `known_as`: what its identity says in place of an address that is another one every time.
-        """
-        return cls(LiveLane(Endpoint(config, backoff), known_as), config)
+    def open(cls, config: LLMConfig, backoff: Backoff | None = None) -> OpenAILLM:
+        """Take the live lane: read address and key; the first call opens connections. Raises ConfigError."""
+        return cls(LiveLane(Endpoint(config, backoff)), config)
 
     @property
     def identity(self) -> dict[str, Any]:
