@@ -9,6 +9,7 @@ advantage.
 from __future__ import annotations
 
 import argparse
+import asyncio
 import subprocess
 import sys
 import tempfile
@@ -18,12 +19,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
 
+import aiohttp
 import orjson
 import yaml
 
 from benchmarks.quality.machine import machine
 
 METHODS = ("paper", "posterior")
+AT_ONCE = 64
+LENGTH = 48
+"""Tokens of an answer by which the server itself is measured."""
+QUESTION = (
+    "What is the sentiment of this sentence, to an investor?\n\nOperating profit rose to EUR {number}.{at_once} mn from "
+    "EUR 8.7 mn in the corresponding period in 2007.\n\nA. negative\nB. neutral\nC. positive\n\nThink step by step."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +78,23 @@ def loop(wanted: argparse.Namespace) -> Took:
     return Took("one question at a time", int(said.split()[1].rstrip(",")), seconds, cpu)
 
 
+async def tokens_a_second(wanted: argparse.Namespace, at_once: int, calls: int) -> float:
+    """Return how fast the server writes answers of equal length, so many at once: what no client can exceed."""
+    slots, url = asyncio.Semaphore(at_once), f"{wanted.base_url}/chat/completions"
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=None)) as session:
+
+        async def ask(number: int) -> None:
+            body = {"model": wanted.model, "max_tokens": LENGTH, "ignore_eos": True, "logprobs": True}
+            body |= {"messages": [{"role": "user", "content": QUESTION.format(number=number, at_once=at_once)}]}
+            async with slots, session.post(url, json=body) as response:
+                response.raise_for_status()
+                await response.read()
+
+        start = time.monotonic()
+        await asyncio.gather(*(ask(number) for number in range(calls)))
+        return calls * LENGTH / (time.monotonic() - start)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print a Markdown table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -81,6 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with tempfile.TemporaryDirectory() as temporary:
         folder = wanted.out or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
+        one, many = (asyncio.run(tokens_a_second(wanted, n, calls)) for n, calls in ((1, 4), (AT_ONCE, 2 * AT_ONCE)))
         took = [*(ours(method, wanted, folder) for method in METHODS), loop(wanted)]
     slowest = took[-1].seconds
     lines = [f"{machine()}; {wanted.rows} rows of {wanted.data.name}, server and client on this machine\n"]
@@ -91,6 +118,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     for run in took:
         rate, ratio = run.calls / run.seconds, slowest / run.seconds
         lines.append(f"| {run.name} | {run.calls} | {run.seconds:.1f} | {run.cpu:.1f} | {rate:.1f} | {ratio:.1f} |")
+    lines += ["", f"The server itself writes {one:.0f} tokens a second for one question at a time, {many:.0f} for"]
+    lines += [f"{AT_ONCE} at once ({LENGTH} tokens each, ignore_eos): {many / one:.1f} times as many."]
     sys.stdout.write("\n".join(lines) + "\n")
 
 
