@@ -30,8 +30,8 @@ AT_ONCE = 64
 LENGTH = 48
 """Tokens of an answer by which the server itself is measured."""
 QUESTION = (
-    "What is the sentiment of this sentence, to an investor?\n\nOperating profit rose to EUR {number}.{at_once} mn from "
-    "EUR 8.7 mn in the corresponding period in 2007.\n\nA. negative\nB. neutral\nC. positive\n\nThink step by step."
+    "What is the sentiment of this sentence, to an investor?\n\nOperating profit rose to EUR {number}.{at_once} mn "
+    "from EUR 8.7 mn in 2006.\n\nA. negative\nB. neutral\nC. positive\n\nThink step by step."
 )
 
 

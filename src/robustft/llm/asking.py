@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path
@@ -117,7 +118,7 @@ def read(completion: Completion, task: Task, example: Example, expert: str, read
         expert=expert,
         text=completion.text,
         value=found.value if found else None,
-        nll=float(-np.mean(completion.logprobs)) if completion.logprobs else None,
+        nll=-math.fsum(completion.logprobs) / len(completion.logprobs) if completion.logprobs else None,
         probs=probs,
         mass=mass,
         reasoning=completion.reasoning,
@@ -194,15 +195,15 @@ def option_probs(
     if position is None:
         return None, None
     by_letter = found.value == completion.text[found.start : found.end].upper()
-    mass = np.zeros(len(options))
+    mass = [0.0] * len(options)
     for text, logprob in completion.top_logprobs[position].items():
         option = _option_of(text, options, by_letter=by_letter)
         if option is not None:
-            mass[option] += np.exp(logprob)
-    total = float(mass.sum())
+            mass[option] += math.exp(logprob)
+    total = math.fsum(mass)
     if total <= 0.0:
         return None, None
-    return tuple(float(p) for p in mass / total), min(total, 1.0)
+    return tuple(p / total for p in mass), min(total, 1.0)
 
 
 def _token_at(completion: Completion, start: int) -> int | None:
