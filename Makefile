@@ -10,7 +10,7 @@ demo: $(VENV)/.local
 	$(BIN)/robustft run examples/quickstart.yaml -o runs/quickstart
 
 test: $(VENV)/.test
-	$(BIN)/pytest
+	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.test
 	$(BIN)/ruff format --check .

@@ -73,7 +73,7 @@ def test_an_audit_shows_what_the_run_made_of_planted_noise(tmp_path: Path) -> No
 def test_a_plan_says_what_the_run_will_take(tmp_path: Path) -> None:
     config = config_file(tmp_path, llm={"backend": "scripted", "price": {"prompt": 0.5, "completion": 1.5}})
     said = robustft("plan", config, "--rows", 10**6, "--reads", 20000, "--writes", 5000, "--servers", 8)
-    for part in ("1000000 rows, from a pilot of 50", "detect", "relabel", "together", "95 %: from", "at most", "MB"):
+    for part in ("1,000,000 rows, from a pilot of 50", "detect", "relabel", "together", "95 %: from", "at most", "MB"):
         assert part in said.stdout
     planned = json.loads(robustft("plan", config, "--json").stdout)
     assert planned["rows"] == 60
@@ -118,6 +118,6 @@ def test_version_and_help() -> None:
 
 def test_importing_the_package_loads_nothing_heavy() -> None:
     heavy = "('torch', 'transformers', 'datasets', 'ray')"
-    code = f"import sys, robustft, robustft.cli; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import sys, robustft, robustft.cli.app; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from llm.server import ChatServer
+from robustft.errors import ConfigError
 from robustft.pipeline import STAGES, denoise
 from robustft.records import OUTCOMES, Answer, Belief, Decision, Example, Relabel, Verdict
 from robustft.run import RunDir
@@ -355,3 +356,34 @@ async def test_the_unanimity_rule_has_its_closed_form(
     assert abs(metrics["truth"]["detection"]["precision"] - precision) < 3 * np.sqrt(
         precision * (1 - precision) / flagged
     )
+
+
+@pytest.mark.parametrize("method", ["posterior", "paper"])
+async def test_a_budget_ends_a_run_whose_result_can_be_used_and_which_goes_on(
+    tmp_path: Path, make: MakeConfig, method: str
+) -> None:
+    data, experts = write_moods(tmp_path / "d.csv", n=90), ["direct", "reasoning"]
+    whole = make(data, method=method, experts=experts, ledger=str(tmp_path / "other.sqlite"))
+    undisturbed = await denoise(whole, tmp_path / "whole")
+    short = make(data, method=method, experts=experts, budget={"calls": 40})
+    metrics = await denoise(short, tmp_path / "run")
+    assert metrics["calls"]["requests"] == 40
+    assert metrics["calls"]["failed"] == metrics["unanswered"]["error"] == 0
+    assert metrics["unanswered"]["unasked"] > 0
+    assert sum(metrics["decisions"].values()) == 90
+    assert metrics["decisions"]["review"] > 0  # of rows that could not be decided
+    run = RunDir(tmp_path / "run")
+    assert any("budget.calls: 40 are spent" in decision.reason for decision in run.load(Decision))
+    # the same command goes on, with as much again, until all is asked: as if nothing had been between
+    for _ in range(20):
+        metrics = await denoise(short, tmp_path / "run")
+        if not metrics["unanswered"]["unasked"]:
+            break
+    assert metrics["decisions"] == undisturbed["decisions"]
+    for name in ("decisions.parquet", "export/train_alpaca.jsonl"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+async def test_a_cost_can_be_capped_only_by_a_price(make: MakeConfig, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"needs llm\.price"):
+        make(write_moods(tmp_path / "d.csv"), budget={"cost": 1})

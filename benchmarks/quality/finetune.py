@@ -32,7 +32,7 @@ from robustft.fusion.views import TUNED
 from robustft.loading import make_config, merge
 from robustft.pipeline import compare
 from robustft.run import RunDir
-from robustft.terminal import StageProgress
+from robustft.terminal.progress import StageProgress
 
 SECTION = "finetune"
 TASK = "fpb"

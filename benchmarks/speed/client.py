@@ -29,8 +29,9 @@ from benchmarks.quality.machine import machine
 from benchmarks.speed.server import serving
 from robustft.config import LLMConfig
 from robustft.engine.local import run_all, run_until_done
+from robustft.llm.calls import Calls
 from robustft.llm.client import Sampling, Tag
-from robustft.llm.ledger import Calls, Ledger, LedgeredLLM
+from robustft.llm.ledger import Ledger, LedgeredLLM
 from robustft.llm.openai.model import OpenAILLM
 from robustft.records import Message
 

@@ -1,6 +1,6 @@
 """`python -m robustft`."""
 
-from robustft.cli import main
+from robustft.cli.app import main
 
 if __name__ == "__main__":
     main()

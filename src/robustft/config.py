@@ -383,6 +383,23 @@ class CompareConfig(Section):
     can ask are left out of the others by themselves."""
 
 
+class BudgetConfig(Section):
+    """What one command may spend on calls while it cleans; docs/running.md.
+
+    When it is spent nothing more is asked, and the rows are decided by what is known. The same command goes on from
+    there, with a new budget.
+    """
+
+    calls: Positive | None = None
+    """Requests to the model; what the ledger answers is free."""
+    tokens: Positive | None = None
+    """Tokens, sent and answered."""
+    cost: Annotated[float, Field(gt=0.0)] | None = None
+    """Money, by llm.price."""
+    minutes: Annotated[float, Field(gt=0.0)] | None = None
+    """Time from the command's start."""
+
+
 class RayConfig(Section):
     """`engine: ray`: models are asked by workers, on this machine or a cluster's; docs/scale.md explains it."""
 
@@ -442,6 +459,8 @@ class Config(Section):
     """local: this process asks the model; ray: the workers of a Ray cluster do, with the same results."""
     ray: RayConfig = RayConfig()
     """engine: ray."""
+    budget: BudgetConfig = BudgetConfig()
+    """What may be spent on calls: {calls, tokens, cost, minutes}."""
     ledger: Path | None = None
     """SQLite file of every finished call. Unset: one in your cache folder."""
     seed: int = 0
@@ -455,6 +474,12 @@ class Config(Section):
             raise ValueError(
                 "ray.serve starts servers for engine ray and llm.backend openai; set both, or leave it out"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _price_of_budget(self) -> Config:
+        if self.budget.cost is not None and self.llm.price is None:
+            raise ValueError("budget.cost needs llm.price: {prompt: .., completion: ..}, money for a million tokens")
         return self
 
     @field_validator("task", mode="before")

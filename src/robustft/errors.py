@@ -49,3 +49,7 @@ class ModelError(RobustFTError):
     def __init__(self, message: str, *, fatal: bool = False) -> None:
         super().__init__(message)
         self.fatal = fatal
+
+
+class UnaskedError(ModelError):
+    """A call that was not made, since the run's budget is spent; the message names the key."""

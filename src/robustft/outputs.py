@@ -17,11 +17,11 @@ from robustft.engine.local import Progress
 from robustft.evaluate.evaluate import Training, ask_model, evaluation_facts, models_of, prepare
 from robustft.fusion.fuse import Fused, summary
 from robustft.fusion.verdicts import beliefs_of
-from robustft.llm.ledger import Calls
+from robustft.llm.calls import Calls
 from robustft.llm.local.weights import located
 from robustft.records import Answer, Belief, Decision, Example, Relabel, Verdict
 from robustft.report.html import render
-from robustft.report.metrics import against_truth, count_decisions, count_readings, total_calls
+from robustft.report.metrics import against_truth, count_decisions, count_missing, count_readings, total_calls
 from robustft.run import RunDir, fingerprint
 from robustft.store import stretches
 from robustft.tasks.task import Task
@@ -105,18 +105,20 @@ def write_metrics(run: RunDir, task: Task, config: Config) -> dict[str, Any]:
     examples, verdicts, decisions = run.load(Example), run.load(Verdict), run.load(Decision)
     findings = run.read_json("findings.json")
     learnt = findings.get("posterior") if config.method == "posterior" else None
+    said = stretches(run.load(Answer))
     metrics = {
         "n": len(examples),
         "method": config.method,
         "noise_rate_estimate": learnt["noise_rate"]["value"] if learnt else None,
         "decisions": count_decisions(decisions),
-        "calls": total_calls(run.read_json("stages.json")),
+        "calls": total_calls(run.read_json("stages.json"), config.llm.price),
+        "unanswered": count_missing(said),
         "truth": against_truth(examples, verdicts, decisions, task),
         "training": _training(run, task, config),
         "evaluation": _evaluation(run, task, config),
         "compare": run.read_json("compare/compare.json") if config.compare else None,
         "data": {"skipped": findings["skipped"], "conflicting_questions": len(findings["conflicts"])},
-        "readings": count_readings(examples, stretches(run.load(Answer)), task),
+        "readings": count_readings(examples, said, task),
         "posterior": learnt,
         "version": __version__,
     }

@@ -10,6 +10,9 @@ Outcome = Literal["keep", "relabel", "drop", "review"]
 OUTCOMES: tuple[Outcome, ...] = ("keep", "relabel", "drop", "review")
 TRAINED_ON: frozenset[Outcome] = frozenset({"keep", "relabel"})
 
+MISSING: frozenset[str] = frozenset({"error", "unasked"})
+"""What an answer's `finish` says where there is none: the call failed, or the budget was spent before it."""
+
 JUDGES = frozenset({"agent", "self-select"})
 """Experts that say Y or N of the given response (Y: it is wrong) instead of answering the question."""
 
@@ -66,6 +69,14 @@ class Answer:
     finish: str = "stop"
     tokens_in: int = 0
     tokens_out: int = 0
+
+    @property
+    def missing(self) -> str:
+        """Why there is no answer though one was wanted, in a few words; '' where one came."""
+        if self.finish not in MISSING:
+            return ""
+        done = "a call failed" if self.finish == "error" else "not asked"
+        return f"{done}, run again to ask it: {self.text}"
 
 
 @dataclass(frozen=True, slots=True)

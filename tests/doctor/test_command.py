@@ -15,7 +15,7 @@ import yaml
 
 from doctor.endpoint import Endpoint
 from robustft.doctor.findings import Finding, Report
-from robustft.terminal import show_report
+from robustft.terminal.doctor import show_report
 
 KEY = "sk-canary-0123456789abcdef"
 

@@ -6,24 +6,18 @@ from collections.abc import Iterator
 import pytest
 
 from robustft.engine import local
-from robustft.engine.local import run_all, run_until_done
+from robustft.engine.local import Silent, run_all, run_until_done
 from robustft.errors import ModelError
 
 
-class Counting:
+class Counting(Silent):
     """Progress that counts."""
 
     def __init__(self) -> None:
         self.done = 0
 
-    def start(self, stage: str, total: int) -> None: ...
-
     def advance(self, rows: int = 1) -> None:
         self.done += rows
-
-    def finish(self) -> None: ...
-
-    def note(self, line: str) -> None: ...
 
 
 def nothing(item: int, result: object) -> None: ...

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from robustft.errors import ConfigError, DataError, ModelError
+from robustft.llm.calls import Calls
 from robustft.llm.client import LLM, Completion, Sampling, Scores, Tag, Usage
-from robustft.llm.ledger import SCHEMA, Calls, Ledger, LedgeredLLM
+from robustft.llm.ledger import SCHEMA, Ledger, LedgeredLLM
 from robustft.records import Message
 
 MESSAGES = [Message(role="user", content="Which?")]

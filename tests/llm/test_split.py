@@ -7,7 +7,8 @@ import pytest
 from llm.server import ChatServer
 from robustft.config import LLMConfig
 from robustft.errors import ModelError
-from robustft.llm.ledger import Calls, Ledger, LedgeredLLM
+from robustft.llm.calls import Calls
+from robustft.llm.ledger import Ledger, LedgeredLLM
 from robustft.llm.openai.model import OpenAILLM
 from robustft.llm.split import SplitScores
 from robustft.records import Message

@@ -5,12 +5,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from robustft.config import TaskConfig
+from robustft.config import PriceConfig, TaskConfig
 from robustft.records import Answer, Decision, Example, Outcome, Verdict
 from robustft.report import metrics
 from robustft.report.metrics import (
     against_truth,
     count_decisions,
+    count_missing,
     count_readings,
     detection,
     expected_calibration_error,
@@ -100,5 +101,16 @@ def test_only_the_first_rows_are_read_again_and_every_answer_is_counted(monkeypa
 
 def test_calls_of_all_stages_add_up() -> None:
     stages = {"a": {"calls": {"requests": 2, "cached": 1}, "wall_s": 1.5}, "b": {"calls": {"requests": 3}, "wall_s": 1}}
-    total = total_calls(stages)
+    total = total_calls(stages, None)
+    assert total["cost"] is None
     assert (total["requests"], total["cached"], total["failed"], total["wall_s"]) == (5, 1, 0, 2.5)
+
+
+def test_tokens_are_money() -> None:
+    stages = {"a": {"calls": {"prompt_tokens": 2_000_000, "completion_tokens": 500_000}}}
+    assert total_calls(stages, PriceConfig(prompt=0.25, completion=2))["cost"] == 1.5
+
+
+def test_answers_that_never_came_are_counted_by_why() -> None:
+    said = [Answer(str(i), "direct", "", None, finish=finish) for i, finish in enumerate(["error", "stop", "unasked"])]
+    assert count_missing([stored(Answer, said), stored(Answer, said[:1])]) == {"error": 2, "unasked": 1}

@@ -86,7 +86,7 @@ def test_a_failed_call_is_set_aside_where_the_row_is_not_sure_without_it() -> No
     failed = [Answer(f"r{i}", "direct", "timed out", None, finish="error") for i in range(2)]
     decisions = run([("A", (0.97, 0.02, 0.01)), ("A", (0.5, 0.3, 0.2)), ("A", (0.5, 0.3, 0.2))], config(), failed)
     assert [d.decision for d in decisions] == ["keep", "review", "drop"]
-    assert "run again to ask it once more: timed out" in decisions[1].reason
+    assert "run again to ask it: timed out" in decisions[1].reason
     assert decisions[1].votes == {"direct": None}
 
 

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from robustft.config import TrainConfig
+from robustft.engine.local import Silent
 from robustft.errors import ConfigError, DataError
 from robustft.loading import overridden
 from robustft.outputs import train_adapter
@@ -33,7 +34,7 @@ from train.tiny import moods, save_tiny
 FILES = {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "tokenizer_config.json"}
 
 
-class Told:
+class Told(Silent):
     """Progress that is written down."""
 
     def __init__(self) -> None:

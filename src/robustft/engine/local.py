@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import signal
+import threading
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, Protocol, TypeVar
 
-from robustft.errors import ModelError
+from robustft.config import PriceConfig
+from robustft.errors import ModelError, UnaskedError
+from robustft.llm.calls import Calls
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -29,12 +34,20 @@ class Progress(Protocol):
         """So many more rows are done."""
         ...
 
+    def abstain(self, answers: int = 1) -> None:
+        """So many answers could not be read."""
+        ...
+
     def finish(self) -> None:
         """The stage has ended."""
         ...
 
     def note(self, line: str) -> None:
         """Something that the user should know, one line."""
+        ...
+
+    def watch(self, calls: Calls, price: PriceConfig | None) -> None:
+        """What calls come to is counted in `calls` from now on."""
         ...
 
 
@@ -47,10 +60,16 @@ class Silent:
     def advance(self, rows: int = 1) -> None:
         """Say nothing."""
 
+    def abstain(self, answers: int = 1) -> None:
+        """Say nothing."""
+
     def finish(self) -> None:
         """Say nothing."""
 
     def note(self, line: str) -> None:
+        """Say nothing."""
+
+    def watch(self, calls: Calls, price: PriceConfig | None) -> None:
         """Say nothing."""
 
 
@@ -84,7 +103,8 @@ async def run_all(
                 if error.fatal:
                     raise
                 done[index] = item, error
-                patience.failure(error)
+                if not isinstance(error, UnaskedError):
+                    patience.failure(error)
             while following in done:
                 take(*done.pop(following))
                 following += 1
@@ -109,6 +129,19 @@ def run_until_done(work: Coroutine[Any, Any, Result]) -> Result:
 
     done: Result = uvloop.run(work)
     return done
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Let Ctrl-C end work that doesn't await; asyncio alone would wait for its end."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class _Patience:

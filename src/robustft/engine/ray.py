@@ -12,7 +12,7 @@ import logging
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
 from itertools import chain
@@ -38,8 +38,9 @@ from robustft.engine.shards import Shard, deal, tables_of_rows
 from robustft.engine.workers import Asker, FileReader, FileWriter, Job, Surveyor, TextEmbedder, Worker
 from robustft.errors import ConfigError, ModelError, RobustFTError
 from robustft.llm.asking import Question, Row
+from robustft.llm.calls import Calls
 from robustft.llm.embedder import Embedder
-from robustft.llm.ledger import Calls, Ledger
+from robustft.llm.ledger import Ledger
 from robustft.llm.models import Models, ledger_path
 from robustft.records import Answer, Decision, Example
 from robustft.run import RunDir, fingerprint, write_atomically
@@ -87,8 +88,8 @@ class Cluster:
         try:
             _merge(folder, ledger)  # of a run that was killed
             addresses = await self._addresses() if any(not shard.done.exists() for shard in shards) else []
-            for facts in await self._work_off(shards, progress, Asker, names, question, addresses):
-                self._count(Calls(**{name: facts[name] for name in asdict(Calls())}))
+            budget = self.models.budget.part(self.models.calls, max(len(shards), 1))
+            await self._work_off(shards, progress, Asker, names, question, addresses, budget)
         finally:
             _merge(folder, ledger)
             ledger.close()
@@ -158,27 +159,26 @@ class Cluster:
             shard.remove()
         return export.tell()
 
-    async def _work_off(
-        self, shards: Sequence[Shard], progress: Progress, worker: type[Worker], *what: object
-    ) -> list[dict[str, Any]]:
-        """Have the shards worked off that aren't, by workers that are told `what` to do; `progress` counts their rows.
-
-        Returns what is told of each.
-        """
+    async def _work_off(self, shards: Sequence[Shard], progress: Progress, worker: type[Worker], *what: object) -> None:
+        """Have workers that are told `what` to do work off the shards that aren't; `progress` counts their rows."""
         left = [shard for shard in shards if not shard.done.exists()]
         if left:
             _join_cluster()
         loop, told_worker = asyncio.get_running_loop(), (Job(self.config, self.task, self.run), *what)
 
-        def work_off() -> list[dict[str, Any]]:
-            told = []
+        def hear(facts: dict[str, Any]) -> None:
+            self.models.calls.include(Calls(**{name: facts[name] for name in Calls().as_dict()}))
+            progress.abstain(facts["abstained"])
+            progress.advance(facts["rows"])
+
+        def work_off() -> None:
             for facts in _facts(left, self.config.ray, worker, told_worker):
-                loop.call_soon_threadsafe(progress.advance, facts["rows"])
-                told.append(facts)
-            return told
+                loop.call_soon_threadsafe(hear, facts)
 
         try:
-            return await asyncio.to_thread(work_off) if left else []
+            if left:
+                await asyncio.to_thread(work_off)
+                await asyncio.sleep(0)  # what was called for last
         except asyncio.CancelledError:
             import ray
 
@@ -201,10 +201,6 @@ class Cluster:
 
     def _key(self, *what: object) -> str:
         return fingerprint(__version__, self.config.model_dump(mode="json"), *what)
-
-    def _count(self, more: Calls) -> None:
-        for name, count in asdict(self.models.calls + more).items():
-            setattr(self.models.calls, name, count)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

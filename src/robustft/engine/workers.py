@@ -20,7 +20,9 @@ from robustft.engine.local import Silent
 from robustft.engine.shards import Shard, unpacked_rows
 from robustft.errors import RobustFTError
 from robustft.llm.asking import Question, heard
-from robustft.llm.ledger import Calls, Ledger
+from robustft.llm.budget import Budget
+from robustft.llm.calls import Calls
+from robustft.llm.ledger import Ledger
 from robustft.llm.models import Models, ledger_path
 from robustft.records import Answer, Decision, Example
 from robustft.run import RunDir, write_atomically
@@ -41,8 +43,8 @@ class Job:
 class Worker(ABC):
     """Takes shard after shard; what it opens stays open."""
 
-    facts: ClassVar[Mapping[str, Any]] = {"rows": 0, "error": "", **asdict(Calls())}
-    """What is told of a shard: how many rows it had, what went wrong, the calls."""
+    facts: ClassVar[Mapping[str, Any]] = {"rows": 0, "abstained": 0, "error": "", **asdict(Calls())}
+    """What is told of a shard: how many rows it had, how many answers can't be read, what went wrong, the calls."""
 
     def __init__(self, job: Job) -> None:
         self.job = job
@@ -67,11 +69,13 @@ class Worker(ABC):
 
 
 class Asker(Worker):
-    """Puts the rows to a model; where it is served at `addresses`, to the servers in turn."""
+    """Puts the rows to a model; where it is served at `addresses`, to the servers in turn. `budget`: of each shard."""
 
-    def __init__(self, job: Job, names: Sequence[str], question: Question, addresses: Sequence[str]) -> None:
+    def __init__(
+        self, job: Job, names: Sequence[str], question: Question, addresses: Sequence[str], budget: Budget
+    ) -> None:
         super().__init__(job)
-        self.names, self.question = names, question
+        self.names, self.question, self.budget = names, question, budget
         self.at = [self.opens(address) for address in addresses] or [self.models]
 
     async def work_off(self, shard: Shard) -> Mapping[str, Any]:
@@ -80,13 +84,14 @@ class Asker(Worker):
         rows = list(unpacked_rows(pq.read_table(shard.rows)))
         ledger = Ledger(shard.ledger, behind=ledger_path(config))
         try:
-            llm = await self.at[shard.number % len(self.at)].llm_through(ledger, calls)
+            llm = await self.at[shard.number % len(self.at)].llm_through(ledger, calls, self.budget)
             at_once = config.llm.rows_at_once
             said = await heard(self.names, self.question, rows, llm, at_once, Silent(), shard.rows.parent)
         finally:
             ledger.close()
         write_atomically(shard.done, lambda path: write(path, Answer, said))
-        return {"rows": len(rows), **asdict(calls)}
+        abstained = sum(answer.value is None and not answer.missing for part in said for answer in part)
+        return {"rows": len(rows), "abstained": abstained, **asdict(calls)}
 
 
 class TextEmbedder(Worker):

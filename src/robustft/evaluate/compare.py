@@ -147,8 +147,8 @@ async def _cleaned(study: Study, arm: Arm) -> Left:
         return Left(study.run.load(Decision), confidences(study.run, study.config))
     config, folder = arm_config(study.config, arm, overrides), study.out / arm / "cleaned"
     metrics = await study.denoise(config, folder, study.limit, study.progress)
-    if failed := metrics["calls"]["failed"]:
-        raise ModelError(f"arm {arm}: {failed} calls failed; run the same command again to ask them once more")
+    if missing := sum(metrics["unanswered"].values()):
+        raise ModelError(f"arm {arm}: {missing} answers are missing; run the same command again to ask for them")
     run = RunDir(folder)
     return Left(run.load(Decision), confidences(run, config))
 

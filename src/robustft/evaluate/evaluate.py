@@ -21,7 +21,7 @@ from robustft.evaluate.held_out import (
 )
 from robustft.evaluate.overlap import Overlap
 from robustft.evaluate.scoring import Result, ask, figures, right
-from robustft.llm.ledger import Calls
+from robustft.llm.calls import Calls
 from robustft.llm.models import Models
 from robustft.records import TRAINED_ON, Decision, Example
 from robustft.tasks.task import Task

@@ -14,7 +14,7 @@ from scipy.special import log_softmax
 
 from robustft.config import Config
 from robustft.engine.local import Progress, run_all
-from robustft.errors import ModelError
+from robustft.errors import ModelError, UnaskedError
 from robustft.llm.client import LLM, Completion, Sampling, Tag
 from robustft.prompts import Prompt
 from robustft.records import Answer, Example, Message
@@ -165,6 +165,8 @@ async def heard(
             answers = [failed(row[0], name, answers) for name in names]
         for answer in answers if isinstance(answers, list) else [answers]:
             said[answer.expert].add(answer)
+            if answer.value is None and not answer.missing:
+                progress.abstain()
 
     await run_all(ask, rows, at_once, take, progress)
     return [spool.stored() for spool in said.values()]
@@ -176,8 +178,9 @@ def silent(example: Example, expert: str) -> Answer:
 
 
 def failed(example: Example, expert: str, error: Exception) -> Answer:
-    """Return the abstention that a failed call leaves behind; it is never stored in the ledger."""
-    return Answer(id=example.id, expert=expert, text=str(error), value=None, finish="error")
+    """Return the abstention that a failed call, or one that was not made, leaves behind; the ledger has none."""
+    finish = "unasked" if isinstance(error, UnaskedError) else "error"
+    return Answer(id=example.id, expert=expert, text=str(error), value=None, finish=finish)
 
 
 def option_probs(

@@ -10,11 +10,13 @@ import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from robustft.errors import ConfigError, DataError
+from robustft.llm.budget import Budget
+from robustft.llm.calls import Calls
 from robustft.llm.client import LLM, Completion, Sampling, Scores, Tag
 from robustft.llm.codec import decode_completion, decode_scores, encode, request_key
 from robustft.records import Message
@@ -165,38 +167,19 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
     )
 
 
-@dataclass(slots=True)
-class Calls:
-    """What a stage's calls came to.
-
-    `requests` went to the model (a score is one, however many candidates it has), `cached` were answered from the
-    ledger or by an identical call in flight, `failed` are the requests that failed for good; tokens are the requests'.
-    """
-
-    requests: int = 0
-    cached: int = 0
-    failed: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-
-    def __add__(self, other: Calls) -> Calls:
-        mine, its = self.as_dict(), other.as_dict()
-        return Calls(**{name: mine[name] + its[name] for name in mine})
-
-    def as_dict(self) -> dict[str, int]:
-        """Return the counts by name."""
-        return asdict(self)
-
-
 class LedgeredLLM:
     """A model whose finished calls are kept; implements `robustft.llm.client.LLM`.
 
     `identity` is what distinguishes the model's answers from another's. Identical requests in flight share one call.
-    A failure is never kept, nor is a completion that finished with 'error'. Closes the model, not the ledger.
+    A failure is never kept, nor is a completion that finished with 'error'. What `calls` count may not go beyond the
+    `budget`. Closes the model, not the ledger.
     """
 
-    def __init__(self, llm: LLM, ledger: Ledger, identity: Mapping[str, object], calls: Calls) -> None:
+    def __init__(
+        self, llm: LLM, ledger: Ledger, identity: Mapping[str, object], calls: Calls, budget: Budget | None = None
+    ) -> None:
         self._llm, self._ledger, self._identity, self._calls = llm, ledger, dict(identity), calls
+        self._budget = budget or Budget()
         self._flying: dict[str, asyncio.Future[Any]] = {}
 
     @property
@@ -252,6 +235,7 @@ class LedgeredLLM:
             del self._flying[key]
 
     async def _ask(self, call: Callable[[], Awaitable[Value]]) -> Value:
+        self._budget.check(self._calls)
         self._calls.requests += 1
         try:
             value = await call()

@@ -13,9 +13,11 @@ from platformdirs import user_cache_path
 from robustft.config import Config, LLMConfig
 from robustft.engine.local import Silent
 from robustft.errors import ConfigError
+from robustft.llm.budget import Budget
+from robustft.llm.calls import Calls
 from robustft.llm.client import LLM
 from robustft.llm.embedder import Embedder, Joined, open_embedder
-from robustft.llm.ledger import Calls, Ledger, LedgeredLLM
+from robustft.llm.ledger import Ledger, LedgeredLLM
 from robustft.llm.scripted import ScriptedLLM, simulated_rows
 from robustft.llm.split import SplitScores
 from robustft.llm.vectors import KeptVectors
@@ -31,7 +33,8 @@ class Models:
     """Opens the config's LLM and embedder on first use. `calls` counts what the LLM was asked, on top of what it holds.
 
     `examples` gives the rows that the scripted model simulates; no other model sees them. `say` takes lines that the
-    user should see, such as where a batch is. `address`: where `ray.serve` has the LLM served.
+    user should see, such as where a batch is. `address`: where `ray.serve` has the LLM served. `budget`: what may be
+    spent on the LLM.
     """
 
     def __init__(
@@ -42,9 +45,11 @@ class Models:
         calls: Calls | None = None,
         say: Callable[[str], None] | None = None,
         address: str | None = None,
+        budget: Budget | None = None,
     ) -> None:
         self._address = address
         self.calls = Calls() if calls is None else calls
+        self.budget = budget or Budget()
         self._say = say or Silent().note
         self._config, self._task, self._examples = config, task, examples
         self._opened: LLM | None = None
@@ -56,14 +61,17 @@ class Models:
         """Return the LLM, every call of which goes through the ledger. Raises RobustFTError."""
         if self._llm is None:
             self._ledger = self._ledger or Ledger(ledger_path(self._config))
-            self._llm = await self.llm_through(self._ledger, self.calls)
+            self._llm = await self.llm_through(self._ledger, self.calls, self.budget)
         return self._llm
 
-    async def llm_through(self, ledger: Ledger, calls: Calls) -> LLM:
-        """Return the LLM, every call of which goes through this ledger, and is counted there. Raises RobustFTError."""
+    async def llm_through(self, ledger: Ledger, calls: Calls, budget: Budget) -> LLM:
+        """Return the LLM, whose calls go through this ledger, are counted there and keep to this budget.
+
+        Raises RobustFTError.
+        """
         if self._opened is None:
             self._opened = await asyncio.to_thread(self._open, ledger)
-        ledgered = LedgeredLLM(self._opened, ledger, self._opened.identity, calls)
+        ledgered = LedgeredLLM(self._opened, ledger, self._opened.identity, calls, budget)
         return SplitScores(ledgered) if self._config.llm.backend == "openai" else ledgered
 
     async def embedder(self) -> Embedder:

@@ -97,8 +97,8 @@ def _believed(
 def _reviewed(example: Example, near: tuple[str, ...], answers: Sequence[Answer], task: Task) -> Relabel:
     """Return the reviewer's proposal."""
     context, review = (next(a for a in answers if a.expert == name) for name in ("context", "review"))
-    if review.finish == "error":
-        return Relabel(example.id, None, f"call failed: {review.text}", near, context.nll)
+    if review.missing:
+        return Relabel(example.id, None, review.missing, near, context.nll)
     if review.value is None:
         return Relabel(example.id, None, "the reviewer gave no readable answer", near, context.nll)
     shown = f"with {len(near)} clean neighbours as context" if near else "without context"

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from robustft.records import OUTCOMES, TRAINED_ON, Answer, Decision, Example, Outcome, Verdict, by_row
+from robustft.config import PriceConfig
+from robustft.llm.calls import Calls
+from robustft.records import MISSING, OUTCOMES, TRAINED_ON, Answer, Decision, Example, Outcome, Verdict, by_row
 from robustft.store import Stored
 from robustft.tasks.task import READINGS, Task
 
@@ -105,12 +107,17 @@ def count_readings(
     return counts
 
 
-def total_calls(stages: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """Add up the calls and the wall time of the stages."""
-    names = ("requests", "cached", "failed", "prompt_tokens", "completion_tokens")
-    calls = [stage.get("calls", {}) for stage in stages.values()]
-    total: dict[str, float] = {name: sum(call.get(name, 0) for call in calls) for name in names}
-    return total | {"wall_s": round(sum(stage.get("wall_s", 0.0) for stage in stages.values()), 3)}
+def total_calls(stages: Mapping[str, Mapping[str, Any]], price: PriceConfig | None) -> dict[str, Any]:
+    """Add up the calls and the wall time of the stages; `cost` is None where there is no price."""
+    total = sum((Calls(**stage["calls"]) for stage in stages.values() if "calls" in stage), Calls())
+    seconds = round(sum(stage.get("wall_s", 0.0) for stage in stages.values()), 3)
+    return total.as_dict() | {"cost": total.cost(price), "wall_s": seconds}
+
+
+def count_missing(said: Sequence[Stored[Answer]]) -> dict[str, int]:
+    """Count the answers that were wanted and never came, by why."""
+    finishes = Counter(finish for part in said for table in part.tables(["finish"]) for finish in table[0].to_pylist())
+    return {why: finishes[why] for why in sorted(MISSING)}
 
 
 def _right(example: Example, response: str | None, task: Task) -> bool:

@@ -56,14 +56,14 @@ def _decision(row: _Row, choice: Choice, aside: bool, identified: bool, config: 
     final = example.response
     if value is not None and not as_given:
         final = task.write(value, example.response, example.options)
-    failed = next((answer.text for answer in row.said if answer.finish == "error"), None)
+    missing = next((answer.missing for answer in row.said if answer.missing), None)
     outcome: Outcome
     sure = float(choice.confidence[row.place])
     if choice.taken[row.place] and value is not None:
         outcome = "keep" if as_given else "relabel"
         why = "" if identified else "; labels stay, since nothing is identified"
-    elif failed is not None:
-        outcome, why = "review", f"; a call failed, run again to ask it once more: {failed}"
+    elif missing is not None:
+        outcome, why = "review", f"; {missing}"
     else:
         outcome = "review" if aside else "drop"
         why = f"; {value or 'another answer'} at {sure:.2f} is too unsure for a target of {config.target_accuracy:g}"

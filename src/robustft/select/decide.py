@@ -52,10 +52,10 @@ def _decision(
 ) -> Decision:
     final = example.response
     votes = {answer.expert: answer.value for answer in said}
-    failed = next((answer.text for answer in said if answer.finish == "error"), None)
+    missing = next((answer.missing for answer in said if answer.missing), None)
     outcome: Outcome
-    if failed is not None:
-        outcome, reason = "review", f"a call failed, run again to ask it once more: {failed}"
+    if missing is not None:
+        outcome, reason = "review", missing
     elif not verdict.noisy:
         outcome, reason = "keep", verdict.reason
     elif proposal is None or proposal.response is None:

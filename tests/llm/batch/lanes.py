@@ -11,8 +11,9 @@ from typing import Any
 from robustft.config import LLMConfig
 from robustft.llm.batch.carrier import Pace
 from robustft.llm.batch.lane import BatchLane
+from robustft.llm.calls import Calls
 from robustft.llm.client import LLM
-from robustft.llm.ledger import Calls, Ledger, LedgeredLLM
+from robustft.llm.ledger import Ledger, LedgeredLLM
 from robustft.llm.openai.model import OpenAILLM
 from robustft.llm.split import SplitScores
 from robustft.records import Message

@@ -1,0 +1,89 @@
+"""Commands on a run that is there: look at it, write its files again, train, evaluate."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import Annotated
+
+import typer
+
+from robustft.cli.options import RunFolder, Sets
+from robustft.engine.local import Silent, run_until_done
+from robustft.errors import ConfigError
+from robustft.loading import make_config, overridden
+from robustft.outputs import (
+    evaluate_run,
+    train_adapter,
+    training_rows,
+    write_metrics,
+    write_report,
+    write_training_files,
+)
+from robustft.outputs import explain as explain_row
+from robustft.run import RunDir
+from robustft.tasks import make_task
+from robustft.terminal.evaluation import show_evaluation
+from robustft.terminal.progress import StageProgress
+from robustft.terminal.row import show_row
+from robustft.train.settings import world
+
+
+def explain(run_dir: RunFolder, row: Annotated[str, typer.Argument(metavar="ID", help="The row's id.")]) -> None:
+    """Show one row all the way: question, votes, neighbours, decision."""
+    opened = RunDir.existing(run_dir)
+    facts = explain_row(opened, row, make_task(opened.config().task))
+    if facts is None:
+        raise ConfigError(f"{run_dir}: no row '{row}'; decisions.parquet lists the ids")
+    show_row(facts)
+
+
+def export(
+    run_dir: RunFolder,
+    formats: Annotated[list[str], typer.Option("--format", metavar="F", help="May be given several times.")],
+    preferences: Annotated[bool, typer.Option(help="Also write preference pairs.")] = False,
+) -> None:
+    """Write the training files of a finished run again, in the formats that are named."""
+    opened = RunDir.existing(run_dir)
+    tree = opened.config().model_dump(mode="json")
+    config = make_config(
+        tree | {"export": tree["export"] | {"formats": formats, "preferences": preferences}}, "--format"
+    )
+    rows = training_rows(opened, make_task(config.task), config)
+    for path in write_training_files(opened, rows, config):
+        typer.echo(path)
+
+
+def train(run_dir: RunFolder, sets: Sets = None) -> None:
+    """Train a LoRA adapter on what a finished run exported: RUN/adapter; run it again to resume."""
+    opened = RunDir.existing(run_dir)
+    config = overridden(opened.config(), sets or ())
+    task = make_task(config.task)
+    first = world()[0] == 0
+    with StageProgress() if first else nullcontext(Silent()) as progress:
+        train_adapter(opened, task, config, progress)
+    if first:
+        opened.finish("train", None)  # the run's own training, if it asks for one, is not what is there now
+        write_metrics(opened, task, config)
+        write_report(opened, config)
+        typer.echo(opened.path / "adapter")
+
+
+def evaluate(run_dir: RunFolder, sets: Sets = None) -> None:
+    """Measure the base model and the run's adapter on the held-out file that evaluate.path names."""
+    opened = RunDir.existing(run_dir)
+    config = overridden(opened.config(), sets or ())
+    task = make_task(config.task)
+    with StageProgress() as progress:
+        run_until_done(evaluate_run(opened, task, config, progress))
+    opened.finish("evaluate", None)  # as after `train`
+    metrics = write_metrics(opened, task, config)
+    write_report(opened, config)
+    show_evaluation(metrics["evaluation"])
+
+
+def report(run_dir: RunFolder) -> None:
+    """Write metrics.json and report.html of a run again."""
+    opened = RunDir.existing(run_dir)
+    config = opened.config()
+    write_metrics(opened, make_task(config.task), config)
+    typer.echo(write_report(opened, config))

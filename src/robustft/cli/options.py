@@ -1,0 +1,42 @@
+"""Arguments that several commands take, and what a shell offers to complete them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, get_args
+
+import typer
+from pydantic import BaseModel
+
+from robustft.config import Config
+from robustft.tasks.presets import PRESETS
+
+
+def keys(incomplete: str) -> list[str]:
+    """Return the keys of the config that begin so, as `--set` takes them."""
+    return [f"{key}=" for key in _keys_of(Config, "") if key.startswith(incomplete)]
+
+
+def presets(incomplete: str) -> list[str]:
+    """Return the presets that begin so."""
+    return [name for name in PRESETS if name.startswith(incomplete)]
+
+
+def _keys_of(model: type[BaseModel], prefix: str) -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                yield from _keys_of(kind, f"{prefix}{name}.")
+
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file; `robustft init` writes one.")]
+RunFolder = Annotated[Path, typer.Argument(metavar="RUN", help="The folder that `robustft run` has made.")]
+Out = Annotated[Path, typer.Option("--out", "-o", metavar="RUN", help="The run directory.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Take the first rows only.")]
+Sets = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="A.B=C", help="Override a key of the config.", autocompletion=keys),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -1,0 +1,142 @@
+"""How far a run is: a line a stage that grows in a terminal, plain lines in logs and notebooks; on stderr."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from datetime import timedelta
+from types import TracebackType
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+
+from robustft.config import PriceConfig
+from robustft.llm.calls import Calls
+from robustft.terminal.figures import amount, count, short
+
+
+class StageProgress:
+    """Draws a run's progress; implements `robustft.engine.local.Progress`.
+
+    In a terminal each stage is a line with its bar, rate, time left, calls, cost, abstentions and failures. Anywhere
+    else it says the same in plain lines: at the start, after every tenth, and at the end.
+    """
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._bars = Progress(
+            TextColumn("{task.description:<9}"),
+            BarColumn(bar_width=20),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            TextColumn("{task.fields[spent]}", style="dim"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._bar: TaskID | None = None
+        self._stage, self._total, self._done, self._abstained, self._started = "", 0, 0, 0, 0.0
+        self._calls, self._before = Calls(), Calls()
+        self._price: PriceConfig | None = None
+
+    def __enter__(self) -> StageProgress:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    def watch(self, calls: Calls, price: PriceConfig | None) -> None:
+        """Show what is counted in `calls` from now on, and what it costs."""
+        self._calls, self._price, self._before = calls, price, replace(calls)
+
+    def start(self, stage: str, total: int) -> None:
+        """Begin a stage of `total` rows."""
+        self._stage, self._total, self._started = stage, total, time.monotonic()
+        self._done = self._abstained = 0
+        self._before = replace(self._calls)
+        self._bar = self._bars.add_task(stage, total=total, spent="")
+        self._line(f"{stage}: {count(total)} rows")
+
+    def advance(self, rows: int = 1) -> None:
+        """Count so many rows more."""
+        before, self._done = self._done, self._done + rows
+        tenth = self._tenths(self._done) > self._tenths(before)
+        if self._bar is not None:
+            if self._console.is_terminal:
+                self._bars.update(self._bar, advance=rows, spent=" · ".join([self._rate(), *self._spent()]))
+            elif tenth and self._done < self._total:
+                facts = [self._rate(), f"{self._left()} left", *self._spent()]
+                self._line(f"{self._stage}: {count(self._done)} of {count(self._total)} rows, {', '.join(facts)}")
+
+    def abstain(self, answers: int = 1) -> None:
+        """Count so many answers more that could not be read."""
+        self._abstained += answers
+
+    def finish(self) -> None:
+        """End the stage."""
+        facts = [f"{count(self._done)} rows in {time.monotonic() - self._started:.1f} s", *self._spent()]
+        self._line(f"{self._stage}: done, {', '.join(facts)}")
+
+    def note(self, line: str) -> None:
+        """Show a line that the user should know."""
+        self._console.print(f"note: {escape(line)}", soft_wrap=True, highlight=False)
+
+    def _spent(self) -> list[str]:
+        """Return what the stage has come to, only what there is of it."""
+        calls = self._calls - self._before
+        cost = calls.cost(self._price)
+        facts = [(calls.requests, "calls"), (calls.cached, "from the ledger")]
+        said = [f"{short(number)} {what}" for number, what in facts if number]
+        if cost:
+            said.append(f"cost {amount(cost)}")
+        if self._abstained:
+            said.append(f"{short(self._abstained)} abstained")
+        if calls.failed:
+            said.append(f"{short(calls.failed)} failed")
+        return said
+
+    def _tenths(self, rows: int) -> int:
+        return rows * 10 // max(self._total, 1)
+
+    def _speed(self) -> float:
+        return self._done / max(time.monotonic() - self._started, 1e-9)
+
+    def _rate(self) -> str:
+        return f"{self._speed():,.1f} rows/s"
+
+    def _left(self) -> timedelta:
+        return timedelta(seconds=round((self._total - self._done) / max(self._speed(), 1e-9)))
+
+    def _line(self, text: str) -> None:
+        if not self._console.is_terminal:
+            self._console.print(escape(text), soft_wrap=True, highlight=False)
+
+
+class Waiting:
+    """A line on stderr that says what is waited for; in a terminal only."""
+
+    def __init__(self, title: str) -> None:
+        self._title, self._status = title, Console(stderr=True).status(title)
+
+    def __enter__(self) -> Waiting:
+        self._status.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._status.stop()
+
+    def say(self, line: str) -> None:
+        """Show what is being done now."""
+        self._status.update(escape(f"{self._title}: {line}"))
