@@ -383,6 +383,13 @@ class CompareConfig(Section):
     can ask are left out of the others by themselves."""
 
 
+class ReportConfig(Section):
+    """What report.html shows; docs/report.md explains it."""
+
+    groups: tuple[str, ...] = ()
+    """Columns of your file, such as the annotator's, for each of whose values noise and gain are shown."""
+
+
 class BudgetConfig(Section):
     """What one command may spend on calls while it cleans; docs/running.md.
 
@@ -459,6 +466,8 @@ class Config(Section):
     """local: this process asks the model; ray: the workers of a Ray cluster do, with the same results."""
     ray: RayConfig = RayConfig()
     """engine: ray."""
+    report: ReportConfig = ReportConfig()
+    """The report."""
     budget: BudgetConfig = BudgetConfig()
     """What may be spent on calls: {calls, tokens, cost, minutes}."""
     ledger: Path | None = None

@@ -20,10 +20,11 @@ from robustft.fusion.verdicts import beliefs_of
 from robustft.llm.calls import Calls
 from robustft.llm.local.weights import located
 from robustft.records import Answer, Belief, Decision, Example, Relabel, Verdict
-from robustft.report.html import render
 from robustft.report.metrics import against_truth, count_decisions, count_missing, count_readings, total_calls
+from robustft.report.page import render
 from robustft.run import RunDir, fingerprint
 from robustft.store import stretches
+from robustft.tasks import make_task
 from robustft.tasks.task import Task
 from robustft.train.form import Form, TrainRows
 from robustft.train.lora import data_key, read_training, train
@@ -130,7 +131,18 @@ def write_report(run: RunDir, config: Config) -> Path:
     """Write report.html. Returns its path."""
     metrics = run.read_json("metrics.json")
     curve = read_training(run.path)["curve"] if metrics["training"] else []
-    page = render(run.path.name, config, metrics, run.load(Example), run.load(Decision), curve)
+    page = render(
+        run.path.name,
+        config,
+        metrics,
+        make_task(config.task),
+        run.load(Example),
+        run.load(Verdict),
+        run.load(Decision),
+        stretches(run.load(Answer)),
+        run.read_json("stages.json"),
+        curve,
+    )
     return run.write("report.html", page.encode())
 
 

