@@ -37,18 +37,17 @@ def krippendorff_alpha(codes: Codes) -> float | None:
 
     Rows on which fewer than two spoke don't count (Krippendorff 2011, Computing Krippendorff's Alpha-Reliability).
     """
-    categories = int(codes.max(initial=SILENT)) + 1
-    if categories <= 0:
-        return None
-    said = np.stack([(codes == category).sum(axis=0) for category in range(categories)], axis=1)
-    spoken = said.sum(axis=1)
-    said, spoken = said[spoken >= 2], spoken[spoken >= 2]
+    codes = codes[:, (codes != SILENT).sum(axis=0) >= 2]
+    spoken = (codes != SILENT).sum(axis=0)
     pairable = int(spoken.sum())
     if pairable == 0:
         return None
-    # of each row's ordered pairs of voices, those that differ, each row counted as many times as it has voices
-    observed = ((spoken**2 - (said**2).sum(axis=1)) / (spoken - 1)).sum() / pairable
-    totals = said.sum(axis=0)
+    differ = np.zeros(codes.shape[1])
+    for one in codes:
+        differ += ((codes != one) & (codes != SILENT) & (one != SILENT)).sum(axis=0)
+    # each row's ordered pairs of voices that differ, a row counted as many times as it has voices
+    observed = (differ / (spoken - 1)).sum() / pairable
+    totals = np.bincount(codes[codes != SILENT])
     expected = (pairable**2 - (totals**2).sum()) / (pairable * (pairable - 1))
     return None if expected == 0 else float(1 - observed / expected)
 
