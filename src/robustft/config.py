@@ -383,6 +383,14 @@ class CompareConfig(Section):
     can ask are left out of the others by themselves."""
 
 
+class ReviewConfig(Section):
+    """What a person says of rows on the page of `robustft review`; docs/review.md explains it."""
+
+    file: Path | None = None
+    """Where verdicts are kept, by the rows' content, so that other runs over the same rows find them. Unset:
+    review.jsonl in the run directory."""
+
+
 class ReportConfig(Section):
     """What report.html shows; docs/report.md explains it."""
 
@@ -466,6 +474,8 @@ class Config(Section):
     """local: this process asks the model; ray: the workers of a Ray cluster do, with the same results."""
     ray: RayConfig = RayConfig()
     """engine: ray."""
+    review: ReviewConfig = ReviewConfig()
+    """What a person says of rows."""
     report: ReportConfig = ReportConfig()
     """The report."""
     budget: BudgetConfig = BudgetConfig()

@@ -77,6 +77,9 @@ def _anchor_paths(tree: Tree, folder: Path) -> None:
     posterior = tree.get("posterior")
     if isinstance(posterior, dict) and isinstance(posterior.get("reviewed"), str):
         posterior["reviewed"] = str(folder / Path(posterior["reviewed"]).expanduser())
+    review = tree.get("review")
+    if isinstance(review, dict) and isinstance(review.get("file"), str):
+        review["file"] = str(folder / Path(review["file"]).expanduser())
     evaluate = tree.get("evaluate")
     if isinstance(evaluate, dict):
         _anchor_evaluation(evaluate, folder)

@@ -26,6 +26,7 @@ from robustft.llm.budget import Budget
 from robustft.llm.models import Models
 from robustft.records import Example
 from robustft.relabel.review import make_reviewer
+from robustft.review.verdicts import PersonVerdicts, verdict_file
 from robustft.run import RunDir, fingerprint
 from robustft.stages import Job
 from robustft.tasks import make_task
@@ -55,7 +56,7 @@ async def denoise(
     task = make_task(config.task)
     _refuse_wrong(config, task, skip)
     run = RunDir.create(out, config)
-    keys = _keys(config, limit)
+    keys = _keys(config, limit, PersonVerdicts(verdict_file(run, config)))
     whole, anew = True, False
     progress = progress or Silent()
     opened = Models(config, task, lambda: run.load(Example), say=progress.note, budget=Budget.of(config))
@@ -101,14 +102,15 @@ async def compare(
         return await compare_arms(config, out, denoise, limit, progress or Silent(), run)
 
 
-def _keys(config: Config, limit: int | None) -> dict[str, str]:
-    """Return a digest of what each stage's result depends on."""
+def _keys(config: Config, limit: int | None, said: PersonVerdicts) -> dict[str, str]:
+    """Return a digest of what each stage's result depends on; `said`: what a person said of rows."""
     inputs = (__version__, limit, stamp(config.data, config.posterior.reviewed))
-    cleaning = fingerprint(
-        *inputs, config.model_dump(mode="json", exclude={"train", "evaluate", "compare", *NO_RESULT})
-    )
-    everything = fingerprint(*inputs, config.model_dump(mode="json", exclude={*NO_RESULT}), stamps(config))
-    return {name: everything if name in AFTER_CLEANING else cleaning for name in STAGES}
+    settings = config.model_dump(mode="json", exclude={"train", "evaluate", "compare", "report", *NO_RESULT})
+    asking = fingerprint(*inputs, settings, said.digest("random"))
+    deciding = fingerprint(asking, said.digest())
+    everything = fingerprint(deciding, config.model_dump(mode="json", exclude={*NO_RESULT}), stamps(config))
+    key_of = {"select": deciding} | dict.fromkeys(AFTER_CLEANING, everything)
+    return {name: key_of.get(name, asking) for name in STAGES}
 
 
 def _cluster(config: Config, task: Task, run: RunDir, models: Models) -> Cluster | None:

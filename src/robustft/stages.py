@@ -38,6 +38,7 @@ from robustft.records import OF_RELABEL, Answer, Belief, Decision, Example, Rela
 from robustft.relabel.relabel import ask as ask_further
 from robustft.relabel.relabel import propose
 from robustft.report.columns import refuse_unknown
+from robustft.review.verdicts import PersonVerdicts, decided, verdict_file
 from robustft.run import RunDir
 from robustft.select.believe import decide_by_belief
 from robustft.select.decide import decide
@@ -149,9 +150,15 @@ def _work(job: Job) -> Work:
     """Return the rows, what a person knows of them, and the models."""
     examples, path = job.run.load(Example), job.config.posterior.reviewed
     reviewed = read_reviewed(path, job.config.data, job.task, examples) if path else {}
+    reviewed |= _said(job).known(examples, job.task)
     cluster = job.cluster
     embedder = job.models.embedder if cluster is None else cluster.embedder
     return Work(examples, job.config, job.task, job.models.llm, embedder, job.progress, reviewed, job.run.path, cluster)
+
+
+def _said(job: Job) -> PersonVerdicts:
+    """Return what a person said of the rows."""
+    return PersonVerdicts(verdict_file(job.run, job.config))
 
 
 def _believed(job: Job) -> Believed | None:
@@ -168,9 +175,10 @@ async def select(job: Job) -> bool:
     examples, said, verdicts = run.load(Example), stretches(run.load(Answer)), run.load(Verdict)
     job.progress.start("select", len(examples))
     if believed is not None:
-        run.save(Decision, decide_by_belief(examples, said, believed, verdicts, job.config, job.task))
+        decisions = decide_by_belief(examples, said, believed, verdicts, job.config, job.task)
     else:
-        run.save(Decision, decide(examples, said, verdicts, run.load(Relabel), job.config, job.task))
+        decisions = decide(examples, said, verdicts, run.load(Relabel), job.config, job.task)
+    run.save(Decision, decided(examples, decisions, _said(job), job.task))
     return _whole_at_once(job, len(examples))
 
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import secrets
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -20,8 +23,13 @@ from robustft.outputs import (
     write_training_files,
 )
 from robustft.outputs import explain as explain_row
+from robustft.review.desk import Desk
+from robustft.review.exchange import Tool, export_rows, import_verdicts
+from robustft.review.queue import Wanted
+from robustft.review.server import serve
 from robustft.run import RunDir
 from robustft.tasks import make_task
+from robustft.terminal.address import show_address
 from robustft.terminal.evaluation import show_evaluation
 from robustft.terminal.progress import StageProgress
 from robustft.terminal.row import show_row
@@ -35,6 +43,45 @@ def explain(run_dir: RunFolder, row: Annotated[str, typer.Argument(metavar="ID",
     if facts is None:
         raise ConfigError(f"{run_dir}: no row '{row}'; decisions.parquet lists the ids")
     show_row(facts)
+
+
+def review(
+    run_dir: RunFolder,
+    decisions: Annotated[
+        list[str] | None, typer.Option("--decision", metavar="D", help="Rows of this decision; may be given twice.")
+    ] = None,
+    random: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="N rows drawn by lot: the posterior learns from these, too.")
+    ] = None,
+    disagree: Annotated[bool, typer.Option(help="Rows on which experts disagree.")] = False,
+    ids: Annotated[list[str] | None, typer.Option("--id", metavar="ID", help="This row; may be given twice.")] = None,
+    response: Annotated[str | None, typer.Option(metavar="TEXT", help="Rows that were given this response.")] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 0,
+    browser: Annotated[bool, typer.Option(help="Open the page.")] = True,
+    save: Annotated[
+        Path | None, typer.Option("--export", metavar="FILE", help="Write the rows for another tool; no page.")
+    ] = None,
+    take: Annotated[
+        Path | None, typer.Option("--import", metavar="FILE", help="Take another tool's verdicts; no page.")
+    ] = None,
+    tool: Annotated[Tool, typer.Option("--as", help="The other tool.")] = "label-studio",
+) -> None:
+    """Look at rows yourself on a local page: those set aside for review, unless you say which; run again after it."""
+    opened = RunDir.existing(run_dir)
+    asked = bool(random or disagree or ids or response)
+    chosen = frozenset(decisions or (() if asked else ("review",)))
+    desk = Desk(opened, opened.config(), Wanted(chosen, disagree, frozenset(ids or ()), response, random))
+    if save is not None:
+        typer.echo(f"{save}: {export_rows(desk, save, tool)} rows")
+    elif take is not None:
+        typer.echo(
+            f"{import_verdicts(desk, take, tool)} verdicts; run the same command again to take them into account"
+        )
+    else:
+        with contextlib.suppress(KeyboardInterrupt):
+            run_until_done(serve(desk, secrets.token_urlsafe(24), port, lambda address: show_address(address, browser)))
+        done = desk.state()
+        typer.echo(f"{done['done']} of {done['rows']} rows have a verdict; `robustft run` takes them into account")
 
 
 def export(

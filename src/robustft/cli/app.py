@@ -22,7 +22,7 @@ app = typer.Typer(
 COMMANDS: dict[str, tuple[Callable[..., None], ...]] = {
     "Before": (before.init, before.doctor, before.plan),
     "Run": (runs.run, runs.denoise, runs.compare),
-    "After": (after.explain, after.report, after.export, after.train, after.evaluate),
+    "After": (after.explain, after.review, after.report, after.export, after.train, after.evaluate),
     "Measure": (planted.audit, planted.noise),
 }
 for _panel, _commands in COMMANDS.items():
