@@ -235,7 +235,7 @@ def test_the_pipeline_trains_and_draws_the_curve(make: MakeConfig, model: Path, 
     assert metrics["training"]["steps"] == 3
     assert metrics["training"]["loss"]["first"] > 0
     page = (tmp_path / "run" / "report.html").read_text()
-    assert "<polyline points=" in page
+    assert "training loss by step" in page
     stages = RunDir(tmp_path / "run").read_json("stages.json")
     assert list(stages)[-5:] == ["export", "train", "evaluate", "compare", "report"]
 
@@ -244,7 +244,7 @@ def test_without_a_train_section_nothing_is_trained(make: MakeConfig, tmp_path: 
     metrics = asyncio.run(denoise(make(write_moods(tmp_path / "d.csv", n=30), method="none"), tmp_path / "run"))
     assert metrics["training"] is None
     assert not (tmp_path / "run" / "training.json").exists()
-    assert "polyline" not in (tmp_path / "run" / "report.html").read_text()
+    assert "training loss by step" not in (tmp_path / "run" / "report.html").read_text()
 
 
 def test_denoise_leaves_training_to_its_own_command(model: Path, tmp_path: Path) -> None:
