@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
+from robustft.api import Result, denoise
 from robustft.config import Config
 from robustft.errors import ConfigError, DataError, ModelError, RobustFTError
 from robustft.loading import load_config, make_config
@@ -20,8 +21,10 @@ __all__ = [
     "Example",
     "ModelError",
     "Relabel",
+    "Result",
     "RobustFTError",
     "Verdict",
+    "denoise",
     "load_config",
     "make_config",
 ]

@@ -21,10 +21,24 @@ def load_config(path: Path, overrides: Sequence[str] = (), presets: Mapping[str,
 
     Paths in the file are relative to the file, those in an override to the working folder. Raises ConfigError.
     """
-    tree = _read_yaml(path)
-    _anchor_paths(tree, path.parent)
+    tree = read_tree(path)
     for override in overrides:
         _apply(tree, override)
+    return resolved(tree, path, presets)
+
+
+def read_tree(path: Path) -> Tree:
+    """Return the keys of a config file, their paths relative to the working folder. Raises ConfigError."""
+    tree = _read_yaml(path)
+    _anchor_paths(tree, path.parent)
+    return tree
+
+
+def resolved(tree: Tree, source: object, presets: Mapping[str, Tree] | None = None) -> Config:
+    """Return the config of these keys, with their preset under them and prompts read from their files.
+
+    Raises ConfigError, which names the `source`.
+    """
     task = tree.get("task")
     preset = task if isinstance(task, str) else task.get("preset") if isinstance(task, dict) else None
     if preset is not None:
@@ -32,7 +46,7 @@ def load_config(path: Path, overrides: Sequence[str] = (), presets: Mapping[str,
             _preset(preset, presets or {}), tree | {"task": task if isinstance(task, dict) else {"preset": task}}
         )
     _read_prompt_files(tree)
-    return make_config(tree, path)
+    return make_config(tree, source)
 
 
 def overridden(config: Config, overrides: Sequence[str]) -> Config:

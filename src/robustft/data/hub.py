@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from robustft.data.files import RawRow, plain
+from robustft.data.frames import HubFrame
 from robustft.errors import DataError
 
 PREFIX = "hf://"
@@ -40,7 +41,7 @@ def hub_rows(address: str) -> Iterator[RawRow]:
         reason = str(error).strip().partition("\n")[0] or type(error).__name__
         way_out = "check the name and the network, or download the files and set data.path to their folder"
         raise DataError(f"can't be loaded from the hub ({reason}); {way_out}", path=address) from None
-    for number, row in enumerate(rows, start=1):
+    for number, row in enumerate(HubFrame(rows).rows(), start=1):
         try:
             yield RawRow(address, number, plain(row))
         except ValueError as error:
