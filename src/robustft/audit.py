@@ -178,7 +178,7 @@ def _planted(config: Config, path: Path) -> Config:
     data = config.data.model_copy(update={"path": str(path), "truth": truth, "truth_path": None})
     # planted rows are nothing to train on
     export = config.export.model_copy(update={"formats": ()})
-    return config.model_copy(update={"data": data, "export": export})
+    return config.model_copy(update={"data": data, "export": export, "report_to": "none"})
 
 
 def _same(example: Example, a: str | None, b: str | None, task: Task) -> bool:

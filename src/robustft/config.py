@@ -478,6 +478,8 @@ class Config(Section):
     """What a person says of rows."""
     report: ReportConfig = ReportConfig()
     """The report."""
+    report_to: Literal["none", "trackio", "wandb", "mlflow"] = "none"
+    """Who is told, besides the run directory, what a run came to: a tracker that is installed and set up."""
     budget: BudgetConfig = BudgetConfig()
     """What may be spent on calls: {calls, tokens, cost, minutes}."""
     ledger: Path | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +22,7 @@ from robustft.llm.local.weights import located
 from robustft.records import Answer, Belief, Decision, Example, Relabel, Verdict
 from robustft.report.metrics import against_truth, count_decisions, count_missing, count_readings, total_calls
 from robustft.report.page import render
+from robustft.report.trackers import Told, tell
 from robustft.run import RunDir, fingerprint
 from robustft.store import stretches
 from robustft.tasks import make_task
@@ -130,7 +131,6 @@ def write_metrics(run: RunDir, task: Task, config: Config) -> dict[str, Any]:
 def write_report(run: RunDir, config: Config) -> Path:
     """Write report.html. Returns its path."""
     metrics = run.read_json("metrics.json")
-    curve = read_training(run.path)["curve"] if metrics["training"] else []
     page = render(
         run.path.name,
         config,
@@ -141,9 +141,22 @@ def write_report(run: RunDir, config: Config) -> Path:
         run.load(Decision),
         stretches(run.load(Answer)),
         run.read_json("stages.json"),
-        curve,
+        _curve(run, metrics),
     )
     return run.write("report.html", page.encode())
+
+
+def conclude(run: RunDir, task: Task, config: Config, say: Callable[[str], None]) -> dict[str, Any]:
+    """Write metrics.json and report.html, and tell the tracker that the config names. Returns the metrics."""
+    metrics = write_metrics(run, task, config)
+    page = write_report(run, config)
+    if config.report_to != "none":
+        try:
+            tell(config.report_to, Told.of(run.path.name, config, metrics, _curve(run, metrics), page))
+        except Exception as error:
+            reason = str(error).strip().partition("\n")[0] or type(error).__name__
+            say(f"{config.report_to} was not told ({reason}); `robustft report {run.path}` tries again")
+    return metrics
 
 
 def explain(run: RunDir, row: str, task: Task) -> dict[str, Any] | None:
@@ -162,6 +175,11 @@ def explain(run: RunDir, row: str, task: Task) -> dict[str, Any] | None:
         "relabel": proposal,
         "decision": next(d for d in run.load(Decision) if d.id == row),
     }
+
+
+def _curve(run: RunDir, metrics: Mapping[str, Any]) -> list[dict[str, float]]:
+    """Return the training loss by step, where these rows were trained on."""
+    return list(read_training(run.path)["curve"]) if metrics["training"] else []
 
 
 def _training(run: RunDir, task: Task, config: Config) -> dict[str, Any] | None:

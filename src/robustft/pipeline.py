@@ -26,6 +26,7 @@ from robustft.llm.budget import Budget
 from robustft.llm.models import Models
 from robustft.records import Example
 from robustft.relabel.review import make_reviewer
+from robustft.report.trackers import refuse_missing
 from robustft.review.verdicts import PersonVerdicts, verdict_file
 from robustft.run import RunDir, fingerprint
 from robustft.stages import Job
@@ -38,6 +39,8 @@ if TYPE_CHECKING:
 
 NO_RESULT = ("engine", "ray", "budget")
 """Keys that change no finished stage's result: where a run computes, and what it may spend."""
+TELLING = ("report", "report_to")
+"""Keys that only the last stage heeds."""
 
 
 async def denoise(
@@ -87,6 +90,7 @@ def _refuse_wrong(config: Config, task: Task, skip: Collection[str]) -> None:
         tuned_settings(config)
     if config.evaluate is not None or config.compare is not None:
         settings_of(config)
+    refuse_missing(config)
     refuse_unmet(config, evaluates="evaluate" not in skip)
 
 
@@ -105,11 +109,12 @@ async def compare(
 def _keys(config: Config, limit: int | None, said: PersonVerdicts) -> dict[str, str]:
     """Return a digest of what each stage's result depends on; `said`: what a person said of rows."""
     inputs = (__version__, limit, stamp(config.data, config.posterior.reviewed))
-    settings = config.model_dump(mode="json", exclude={"train", "evaluate", "compare", "report", *NO_RESULT})
+    settings = config.model_dump(mode="json", exclude={"train", "evaluate", "compare", *TELLING, *NO_RESULT})
     asking = fingerprint(*inputs, settings, said.digest("random"))
     deciding = fingerprint(asking, said.digest())
-    everything = fingerprint(deciding, config.model_dump(mode="json", exclude={*NO_RESULT}), stamps(config))
-    key_of = {"select": deciding} | dict.fromkeys(AFTER_CLEANING, everything)
+    everything = fingerprint(deciding, config.model_dump(mode="json", exclude={*TELLING, *NO_RESULT}), stamps(config))
+    told = fingerprint(everything, config.model_dump(mode="json", include={*TELLING}))
+    key_of = {"select": deciding} | dict.fromkeys(AFTER_CLEANING, everything) | {"report": told}
     return {name: key_of.get(name, asking) for name in STAGES}
 
 
@@ -143,5 +148,5 @@ STAGES = {
 }
 TRAINING = ("train", "evaluate", "compare")
 """Stages that clean nothing."""
-AFTER_CLEANING = frozenset({"export", *TRAINING, "report"})
+AFTER_CLEANING = frozenset({"export", *TRAINING})
 """Stages whose result depends on how the rows are trained on; export writes the trainers' recipes."""

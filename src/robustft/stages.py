@@ -24,13 +24,12 @@ from robustft.fusion.verdicts import Believed, verdicts_of
 from robustft.fusion.views import TUNED, Rows, views_of
 from robustft.llm.models import Models
 from robustft.outputs import (
+    conclude,
     evaluate_run,
     form_of,
     save_belief,
     train_adapter,
     training_rows,
-    write_metrics,
-    write_report,
     write_training_files,
     write_training_files_on,
 )
@@ -211,9 +210,8 @@ async def evaluate(job: Job) -> bool:
 
 
 async def report(job: Job) -> bool:
-    """Write metrics.json and report.html."""
-    write_metrics(job.run, job.task, job.config)
-    write_report(job.run, job.config)
+    """Write metrics.json and report.html, and tell the tracker that the config names."""
+    conclude(job.run, job.task, job.config, job.progress.note)
     return True
 
 

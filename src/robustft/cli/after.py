@@ -15,11 +15,10 @@ from robustft.engine.local import Silent, run_until_done
 from robustft.errors import ConfigError
 from robustft.loading import make_config, overridden
 from robustft.outputs import (
+    conclude,
     evaluate_run,
     train_adapter,
     training_rows,
-    write_metrics,
-    write_report,
     write_training_files,
 )
 from robustft.outputs import explain as explain_row
@@ -31,7 +30,7 @@ from robustft.run import RunDir
 from robustft.tasks import make_task
 from robustft.terminal.address import show_address
 from robustft.terminal.evaluation import show_evaluation
-from robustft.terminal.progress import StageProgress
+from robustft.terminal.progress import StageProgress, say
 from robustft.terminal.row import show_row
 from robustft.train.settings import world
 
@@ -110,8 +109,7 @@ def train(run_dir: RunFolder, sets: Sets = None) -> None:
         train_adapter(opened, task, config, progress)
     if first:
         opened.finish("train", None)  # the run's own training, if it asks for one, is not what is there now
-        write_metrics(opened, task, config)
-        write_report(opened, config)
+        conclude(opened, task, config, say)
         typer.echo(opened.path / "adapter")
 
 
@@ -123,14 +121,13 @@ def evaluate(run_dir: RunFolder, sets: Sets = None) -> None:
     with StageProgress() as progress:
         run_until_done(evaluate_run(opened, task, config, progress))
     opened.finish("evaluate", None)  # as after `train`
-    metrics = write_metrics(opened, task, config)
-    write_report(opened, config)
+    metrics = conclude(opened, task, config, say)
     show_evaluation(metrics["evaluation"])
 
 
 def report(run_dir: RunFolder) -> None:
-    """Write metrics.json and report.html of a run again."""
+    """Write metrics.json and report.html of a run again, and tell the tracker that report_to names."""
     opened = RunDir.existing(run_dir)
     config = opened.config()
-    write_metrics(opened, make_task(config.task), config)
-    typer.echo(write_report(opened, config))
+    conclude(opened, make_task(config.task), config, say)
+    typer.echo(opened.path / "report.html")

@@ -41,7 +41,7 @@ def arm_config(config: Config, arm: Arm, overrides: dict[str, object]) -> Config
     tree = config.model_dump(mode="json")
     if arm != "posterior":
         tree["experts"] = [name for name in config.experts if name not in POSTERIOR_ONLY] or ["direct", "reasoning"]
-    whole = {"method": arm, "train": None, "evaluate": None, "compare": None}
+    whole = {"method": arm, "train": None, "evaluate": None, "compare": None, "report_to": "none"}
     tree["export"]["formats"] = []
     return make_config(merge(tree | whole, overrides), f"compare.overrides.{arm}")
 

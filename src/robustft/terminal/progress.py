@@ -23,6 +23,11 @@ from robustft.llm.calls import Calls
 from robustft.terminal.figures import amount, count, short
 
 
+def say(line: str, console: Console | None = None) -> None:
+    """Show a line that the user should know."""
+    (console or Console(stderr=True)).print(f"note: {escape(line)}", soft_wrap=True, highlight=False)
+
+
 class StageProgress:
     """Draws a run's progress; implements `robustft.engine.local.Progress`.
 
@@ -89,7 +94,7 @@ class StageProgress:
 
     def note(self, line: str) -> None:
         """Show a line that the user should know."""
-        self._console.print(f"note: {escape(line)}", soft_wrap=True, highlight=False)
+        say(line, self._console)
 
     def _spent(self) -> list[str]:
         """Return what the stage has come to, only what there is of it."""
