@@ -10,7 +10,7 @@ import yaml
 
 from robustft.config import Config
 from robustft.loading import load_config
-from robustft.template import config_template
+from robustft.template.everything import everything
 from support import write_moods
 
 BIN = [sys.executable, "-m", "robustft"]
@@ -91,6 +91,11 @@ def test_a_mistake_is_one_line_and_its_exit_code(tmp_path: Path) -> None:
         (["explain", tmp_path / "none", "r1"], 2, "not a run directory"),
         (["run", config], 2, "--out"),
         (["init", "nope"], 2, "no preset 'nope'"),
+        (["init", "choise"], 2, "did you mean 'choice'?"),
+        (["init", "fpb", "--from", tmp_path / "d.csv"], 2, "leave NAME out"),
+        (["run", config, "-o", run, "--set", "method=papr"], 2, "did you mean 'paper'?"),
+        (["run", config, "-o", run, "--set", "task=fbp"], 2, "did you mean 'fpb'?"),
+        (["run", config, "-o", run, "--set", "data.response=answr"], 1, "did you mean 'answer'?"),
         (["run", config, "-o", run, "--set", "prompts.direct=hello"], 2, "missing slot"),
     ]
     for words, code, part in cases:
@@ -108,7 +113,14 @@ def test_init_writes_the_defaults_with_their_documentation(tmp_path: Path) -> No
     assert "# The rows.\ndata:\n" in path.read_text()
     assert robustft("init", "-o", path, code=2).stderr.endswith("choose another name\n")
     assert "task: fpb" in robustft("init", "fpb").stdout
-    assert yaml.safe_load(config_template())["paper"]["neighbours"] == 3
+    assert "kind: number" in robustft("init", "number").stdout
+    write_moods(tmp_path / "d.csv")
+    other = tmp_path / "configs/mine.yaml"
+    other.parent.mkdir()
+    robustft("init", "--from", tmp_path / "d.csv", "-o", other)
+    assert Path(str(load_config(other).data.path)).samefile(tmp_path / "d.csv")
+    assert load_config(other).data.options == "options"
+    assert yaml.safe_load(everything())["paper"]["neighbours"] == 3
 
 
 def test_version_and_help() -> None:

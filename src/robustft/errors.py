@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -53,3 +55,9 @@ class ModelError(RobustFTError):
 
 class UnaskedError(ModelError):
     """A call that was not made, since the run's budget is spent; the message names the key."""
+
+
+def meant(word: object, known: Iterable[str]) -> str:
+    """Return '; did you mean ..?' for a word that is nearly one of those known, else ''."""
+    close = difflib.get_close_matches(str(word), list(known), n=1)
+    return f"; did you mean '{close[0]}'?" if close else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from robustft.config import Config
-from robustft.errors import ConfigError
+from robustft.errors import ConfigError, meant
 
 Tree = dict[str, Any]
 
@@ -160,7 +160,8 @@ def _apply(tree: Tree, override: str) -> None:
 def _preset(name: object, presets: Mapping[str, Tree]) -> Tree:
     if isinstance(name, str) and name in presets:
         return dict(presets[name])
-    raise ConfigError(f"task: no preset '{name}'; there are {', '.join(presets)}, or give kind and instruction")
+    there = f"there are {', '.join(presets)}, or give kind and instruction"
+    raise ConfigError(f"task: no preset '{name}'{meant(name, presets)}; {there}")
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:
@@ -180,6 +181,8 @@ def _explain(error: ValidationError) -> str:
         line = f"unknown key '{key}'{_suggest(first['loc'])}"
     else:
         line = f"'{key}': {first['msg'][:1].lower()}{first['msg'][1:]}, not {first['input']!r}"
+        if first["type"] == "literal_error":
+            line += meant(first["input"], re.findall(r"'([^']*)'", first["ctx"]["expected"]))
     return f"{line} ({len(more)} more)" if more else line
 
 
@@ -191,5 +194,4 @@ def _suggest(loc: tuple[int | str, ...]) -> str:
         section = next((kind for kind in kinds if issubclass(kind, BaseModel)), None)
         if section is None:
             return ""
-    close = difflib.get_close_matches(str(loc[-1]), section.model_fields, n=1)
-    return f"; did you mean '{close[0]}'?" if close else f"; known here: {', '.join(section.model_fields)}"
+    return meant(loc[-1], section.model_fields) or f"; known here: {', '.join(section.model_fields)}"

@@ -75,7 +75,7 @@ async def test_a_tracker_that_fails_is_a_note_and_the_run_is_whole(
 async def test_telling_another_does_nothing_else_again(
     make: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    told = []
+    told: list[object] = []
     monkeypatch.setitem(trackers.TRACKERS, "mlflow", told.append)
     file = write_moods(tmp_path / "d.csv")
     await denoise(make(file), tmp_path / "run")

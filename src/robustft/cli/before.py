@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -11,14 +12,16 @@ import typer
 from robustft.cli.options import AsJson, ConfigFile, Sets, presets
 from robustft.doctor.doctor import examine
 from robustft.engine.local import run_until_done
-from robustft.errors import ConfigError, ModelError
+from robustft.errors import ConfigError, ModelError, meant
 from robustft.loading import load_config
 from robustft.plan.pilot import ROWS
 from robustft.plan.pilot import pilot as ask_pilot
 from robustft.plan.plan import Speed
 from robustft.plan.plan import plan as make_plan
 from robustft.tasks.presets import PRESETS
-from robustft.template import config_template
+from robustft.template.everything import everything
+from robustft.template.guess import guess
+from robustft.template.start import KINDS, filled_in, sample
 from robustft.terminal.doctor import show_report
 from robustft.terminal.plan import show_plan
 from robustft.terminal.progress import StageProgress, Waiting
@@ -26,14 +29,16 @@ from robustft.terminal.progress import StageProgress, Waiting
 
 def init(
     name: Annotated[
-        str | None, typer.Argument(metavar="NAME", help="A preset, such as fpb.", autocompletion=presets)
+        str | None,
+        typer.Argument(metavar="NAME", help=f"{', '.join(KINDS)}, or a preset, such as fpb.", autocompletion=presets),
+    ] = None,
+    source: Annotated[
+        Path | None, typer.Option("--from", metavar="FILE", help="Fill in what this file's columns seem to mean.")
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", "-o", metavar="FILE", help="Unset: the screen.")] = None,
 ) -> None:
-    """Write a config with every key, its default and what it means."""
-    if name is not None and name not in PRESETS:
-        raise ConfigError(f"no preset '{name}'; there are {', '.join(PRESETS)}")
-    text = config_template(name)
+    """Write a config to begin with; without NAME and --from: every key, its default and what it means."""
+    text = _config_text(name, source, Path() if out is None else out.parent)
     if out is None:
         typer.echo(text, nl=False)
     elif out.exists():
@@ -41,6 +46,21 @@ def init(
     else:
         out.write_text(text, encoding="utf-8")
         typer.echo(out)
+
+
+def _config_text(name: str | None, source: Path | None, folder: Path) -> str:
+    """Return the text of a config that will lie in `folder`. Raises ConfigError."""
+    if source is not None:
+        if name is not None:
+            raise ConfigError("--from: says it all; leave NAME out")
+        return filled_in(Path(os.path.relpath(source, folder)), guess(source))
+    if name in KINDS:
+        return sample(name)
+    if name is not None and name not in PRESETS:
+        raise ConfigError(
+            f"no preset '{name}'{meant(name, [*KINDS, *PRESETS])}; there are {', '.join([*KINDS, *PRESETS])}"
+        )
+    return everything(name)
 
 
 def doctor(

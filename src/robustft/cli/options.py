@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from robustft.config import Config
 from robustft.tasks.presets import PRESETS
+from robustft.template.start import KINDS
 
 
 def keys(incomplete: str) -> list[str]:
@@ -19,8 +20,8 @@ def keys(incomplete: str) -> list[str]:
 
 
 def presets(incomplete: str) -> list[str]:
-    """Return the presets that begin so."""
-    return [name for name in PRESETS if name.startswith(incomplete)]
+    """Return the kinds and presets that begin so."""
+    return [name for name in (*KINDS, *PRESETS) if name.startswith(incomplete)]
 
 
 def _keys_of(model: type[BaseModel], prefix: str) -> Iterator[str]:

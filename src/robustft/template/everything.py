@@ -11,7 +11,7 @@ from pydantic.fields import FieldInfo
 from robustft.config import Config
 
 
-def config_template(preset: str | None = None) -> str:
+def everything(preset: str | None = None) -> str:
     """Return YAML with every key, its default and its documentation; with `preset` as its task where one is named."""
     return "\n".join([*_section(Config, "", {"task": preset} if preset else {})]) + "\n"
 
