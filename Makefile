@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint format clean
+.PHONY: demo test lint format docs dist clean
 
 demo: $(VENV)/.local
 	$(BIN)/robustft run examples/quickstart.yaml -o runs/quickstart
@@ -21,8 +21,19 @@ format: $(VENV)/.test
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: $(VENV)/.test
+	$(BIN)/mkdocs build --strict --quiet --site-dir build/site
+
+# The wheel is tried where the repository isn't: in an environment and a folder of its own.
+dist: $(VENV)/.test
+	rm -rf dist build/wheel
+	$(BIN)/python -m build --quiet
+	$(PYTHON) -m venv build/wheel
+	build/wheel/bin/pip install --quiet --disable-pip-version-check dist/*.whl
+	cd build && wheel/bin/python -m robustft --version && wheel/bin/robustft init fpb > /dev/null
+
 clean:
-	rm -rf $(VENV) runs
+	rm -rf $(VENV) runs build dist
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
