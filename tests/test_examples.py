@@ -128,9 +128,3 @@ def test_the_config_in_the_readme_is_one() -> None:
     config = make_config(yaml.safe_load(block[1]))
     assert isinstance(config, Config)
     assert make_task(config.task).options == ("negative", "neutral", "positive")
-
-
-def test_the_files_that_the_readme_and_the_docs_name_are_there() -> None:
-    for page in [ROOT / "README.md", *(ROOT / "docs").glob("*.md"), ROOT / "examples/data/README.md"]:
-        for target in re.findall(r"\]\(((?!https?:)[^)#]+)", page.read_text(encoding="utf-8")):
-            assert (page.parent / target).exists(), f"{page.name}: {target}"
