@@ -9,6 +9,25 @@ from robustft.llm.calls import Calls
 from robustft.terminal.progress import StageProgress
 
 
+@pytest.fixture
+def every_tenth(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have lines said however fast they come."""
+    monkeypatch.setattr("robustft.terminal.progress.APART", -1.0)
+
+
+def test_what_is_over_in_a_moment_is_two_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    with StageProgress() as progress:
+        progress.start("select", 40)
+        for _ in range(40):
+            progress.advance()
+        progress.finish()
+    assert [line.partition(" in ")[0] for line in capsys.readouterr().err.splitlines()] == [
+        "select: 40 rows",
+        "select: done, 40 rows",
+    ]
+
+
+@pytest.mark.usefixtures("every_tenth")
 def test_plain_progress_says_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
     with StageProgress() as progress:
         progress.start("train", 40)
@@ -22,6 +41,7 @@ def test_plain_progress_says_what_is_left(capsys: pytest.CaptureFixture[str]) ->
     assert said[-1].startswith("train: done, 40 rows in ")
 
 
+@pytest.mark.usefixtures("every_tenth")
 def test_a_line_says_what_the_stage_has_come_to(capsys: pytest.CaptureFixture[str]) -> None:
     calls = Calls(requests=100)
     with StageProgress() as progress:

@@ -22,6 +22,9 @@ from robustft.config import PriceConfig
 from robustft.llm.calls import Calls
 from robustft.terminal.figures import amount, count, short
 
+APART = 1.0
+"""Seconds between two lines of a stage in a log, at least."""
+
 
 def say(line: str, console: Console | None = None) -> None:
     """Show a line that the user should know."""
@@ -32,7 +35,7 @@ class StageProgress:
     """Draws a run's progress; implements `robustft.engine.local.Progress`.
 
     In a terminal each stage is a line with its bar, rate, time left, calls, cost, abstentions and failures. Anywhere
-    else it says the same in plain lines: at the start, after every tenth, and at the end.
+    else it says the same in plain lines: at the start, after every tenth, a second apart at least, and at the end.
     """
 
     def __init__(self) -> None:
@@ -48,6 +51,7 @@ class StageProgress:
         )
         self._bar: TaskID | None = None
         self._stage, self._total, self._done, self._abstained, self._started = "", 0, 0, 0, 0.0
+        self._said = 0.0
         self._calls, self._before = Calls(), Calls()
         self._price: PriceConfig | None = None
 
@@ -79,7 +83,7 @@ class StageProgress:
         if self._bar is not None:
             if self._console.is_terminal:
                 self._bars.update(self._bar, advance=rows, spent=" · ".join([self._rate(), *self._spent()]))
-            elif tenth and self._done < self._total:
+            elif tenth and self._done < self._total and time.monotonic() - self._said > APART:
                 facts = [self._rate(), f"{self._left()} left", *self._spent()]
                 self._line(f"{self._stage}: {count(self._done)} of {count(self._total)} rows, {', '.join(facts)}")
 
@@ -123,6 +127,7 @@ class StageProgress:
         return timedelta(seconds=round((self._total - self._done) / max(self._speed(), 1e-9)))
 
     def _line(self, text: str) -> None:
+        self._said = time.monotonic()
         if not self._console.is_terminal:
             self._console.print(escape(text), soft_wrap=True, highlight=False)
 
