@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -64,7 +66,7 @@ def test_records_come_back_as_they_were_saved(
 
 
 def test_a_stage_is_finished_only_under_its_own_key(tmp_path: Path) -> None:
-    run = RunDir.create(tmp_path / "run", Config())
+    run = RunDir.create(tmp_path / "run")
     assert not run.finished("read", "a")
     run.finish("read", "a", wall_s=1.0)
     assert run.finished("read", "a")
@@ -75,7 +77,9 @@ def test_a_stage_is_finished_only_under_its_own_key(tmp_path: Path) -> None:
 
 def test_the_config_comes_back(tmp_path: Path) -> None:
     config = Config.model_validate({"seed": 7, "task": "fpb", "export": ["sharegpt"], "ledger": "x.sqlite"})
-    assert RunDir.create(tmp_path, config).config() == config
+    run = RunDir.create(tmp_path)
+    run.keep(config)
+    assert run.config() == config
     assert RunDir.existing(tmp_path).config() == config
 
 
@@ -86,7 +90,7 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
         list(RunDir(tmp_path).load(Decision))
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="can't write there"):
-        RunDir.create(tmp_path / "file", Config())
+        RunDir.create(tmp_path / "file")
 
 
 def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None:
@@ -106,3 +110,25 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path) -> None
 def test_a_fingerprint_depends_on_values_only() -> None:
     assert fingerprint({"a": 1, "b": [2]}) == fingerprint({"b": [2], "a": 1})
     assert fingerprint({"a": 1}) != fingerprint({"a": 2})
+
+
+def test_a_folder_is_held_against_another_process_and_let_go(tmp_path: Path) -> None:
+    run = RunDir.create(tmp_path / "run")
+    code = """
+import sys, time
+from pathlib import Path
+from robustft.run import RunDir
+with RunDir(Path(sys.argv[1])).alone():
+    print("held", flush=True)
+    time.sleep(60)
+"""
+    with subprocess.Popen([sys.executable, "-c", code, str(run.path)], stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "held\n"
+        with pytest.raises(ConfigError, match="another robustft is at work there"), run.alone():
+            pass
+        other.kill()
+    with run.alone():  # the lock went with the process
+        pass
+    with run.alone():
+        pass

@@ -40,7 +40,7 @@ async def run_baseline(kind: str, config: Config, run: RunDir, seed: int) -> Non
     Rows that are flagged get the classifier's likeliest option; all rows are trained on. The classes are the options'
     letters, so that where options differ by row there is nothing to learn. Raises RobustFTError.
     """
-    RunDir.create(run.path, config)
+    RunDir.create(run.path).keep(config)
     task = make_task(config.task)
     examples = read(config.data, task).examples
     async with Models(config, task, lambda: examples) as models:

@@ -98,7 +98,7 @@ def denoise(
     rows = _save(frame, folder, tree)
     settings = resolved(merge(tree, {"data": {"path": str(rows)}}), "denoise", PRESETS)
     with StageProgress() if progress else nullcontext() as shown:
-        metrics = run_anywhere(run_pipeline(settings, rows.parent, progress=shown))
+        metrics = run_anywhere(run_pipeline(settings, rows.parent, progress=shown), heard=settings.offline)
     return _result(frame, settings, RunDir(rows.parent), metrics)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -102,6 +104,22 @@ class PriceConfig(Section):
     """For those that are answered."""
 
 
+_SECRET = re.compile(r"api[-_]?key|secret|passw(or)?d|authorization|bearer|credential|access[-_]?token", re.IGNORECASE)
+_KEY_PLACE = "a key belongs into the environment variable that llm.api_key_env names"
+
+
+def _secret_names(value: object) -> Iterator[str]:
+    """Yield the keys below that are named like a secret."""
+    if isinstance(value, dict):
+        for name, item in value.items():
+            if _SECRET.search(str(name)):
+                yield str(name)
+            yield from _secret_names(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _secret_names(item)
+
+
 class LLMConfig(Section):
     """The model that answers."""
 
@@ -138,6 +156,8 @@ class LLMConfig(Section):
     """local: number format. auto: bfloat16 where the processor is fast at it, else float32."""
     device: str = "auto"
     """local: cpu, cuda, cuda:1, mps; auto: the best there is."""
+    trust_remote_code: bool = False
+    """local: let a hub model run Python code of its own in this process. Read that code first."""
     adapter: Path | None = None
     """local: the folder of a LoRA adapter (PEFT) that is loaded onto the model. A server has names for its adapters:
     write such a name as `model`."""
@@ -147,6 +167,27 @@ class LLMConfig(Section):
     """What the endpoint charges, such as {prompt: 0.15, completion: 0.6}; `robustft plan` reckons with it."""
     scripted: ScriptedConfig = ScriptedConfig()
     """scripted: the simulated experts."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _no_key_in_address(cls, address: str | None) -> str | None:
+        if address is not None and any(mark in address for mark in "@?#"):
+            raise ValueError(f"must hold no user, password, ? or #; {_KEY_PLACE}")
+        return address
+
+    @field_validator("api_key_env")
+    @classmethod
+    def _name_of_variable(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]{0,60}", name):
+            raise ValueError(f"is the name of an environment variable, not the key itself; {_KEY_PLACE}")
+        return name
+
+    @field_validator("extra_body")
+    @classmethod
+    def _no_key_in_body(cls, body: dict[str, object]) -> dict[str, object]:
+        if name := next(_secret_names(body), None):
+            raise ValueError(f"holds '{name}': what is secret would be in every copy of the config; {_KEY_PLACE}")
+        return body
 
     @model_validator(mode="after")
     def _adapter_of_local(self) -> LLMConfig:
@@ -482,6 +523,8 @@ class Config(Section):
     """Who is told, besides the run directory, what a run came to: a tracker that is installed and set up."""
     budget: BudgetConfig = BudgetConfig()
     """What may be spent on calls: {calls, tokens, cost, minutes}."""
+    offline: bool = False
+    """Open no connection but to the endpoints that are named here: no hub, no tracker. provenance.json counts them."""
     ledger: Path | None = None
     """SQLite file of every finished call. Unset: one in your cache folder."""
     seed: int = 0

@@ -184,7 +184,8 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         line = f"unknown key '{key}'{_suggest(first['loc'])}"
     else:
-        line = f"'{key}': {first['msg'][:1].lower()}{first['msg'][1:]}, not {first['input']!r}"
+        wrong = "" if {"base_url", "api_key_env", "extra_body"} & set(first["loc"]) else f", not {first['input']!r}"
+        line = f"'{key}': {first['msg'][:1].lower()}{first['msg'][1:]}{wrong}"  # a key in the wrong place isn't shown
         if first["type"] == "literal_error":
             line += meant(first["input"], re.findall(r"'([^']*)'", first["ctx"]["expected"]))
     return f"{line} ({len(more)} more)" if more else line

@@ -22,6 +22,7 @@ from robustft.llm.local.weights import located
 from robustft.records import Answer, Belief, Decision, Example, Relabel, Verdict
 from robustft.report.metrics import against_truth, count_decisions, count_missing, count_readings, total_calls
 from robustft.report.page import render
+from robustft.report.provenance import provenance
 from robustft.report.trackers import Told, tell
 from robustft.run import RunDir, fingerprint
 from robustft.store import stretches
@@ -147,8 +148,12 @@ def write_report(run: RunDir, config: Config) -> Path:
 
 
 def conclude(run: RunDir, task: Task, config: Config, say: Callable[[str], None]) -> dict[str, Any]:
-    """Write metrics.json and report.html, and tell the tracker that the config names. Returns the metrics."""
+    """Write metrics.json, provenance.json and report.html, and tell the tracker that the config names.
+
+    Returns the metrics.
+    """
     metrics = write_metrics(run, task, config)
+    run.write_json("provenance.json", provenance(run, config))
     page = write_report(run, config)
     if config.report_to != "none":
         try:

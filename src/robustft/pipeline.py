@@ -24,6 +24,7 @@ from robustft.evaluate.held_out import settings_of, stamps
 from robustft.fusion.views import TUNED
 from robustft.llm.budget import Budget
 from robustft.llm.models import Models
+from robustft.offline import guarded
 from robustft.records import Example
 from robustft.relabel.review import make_reviewer
 from robustft.report.trackers import refuse_missing
@@ -37,8 +38,8 @@ from robustft.train.settings import settled
 if TYPE_CHECKING:
     from robustft.engine.ray import Cluster
 
-NO_RESULT = ("engine", "ray", "budget")
-"""Keys that change no finished stage's result: where a run computes, and what it may spend."""
+NO_RESULT = ("engine", "ray", "budget", "offline")
+"""Keys that change no finished stage's result: where a run computes, what it may spend, and whom it may reach."""
 TELLING = ("report", "report_to")
 """Keys that only the last stage heeds."""
 
@@ -54,14 +55,28 @@ async def denoise(
 
     Running it again resumes: finished stages are skipped, from the first on that isn't all are done; finished calls
     come from the ledger. `limit` takes the first rows only; the stages in `skip` are left out. Returns what
-    metrics.json holds. Raises RobustFTError.
+    metrics.json holds. Raises RobustFTError, ConfigError also where another process works in `out`.
     """
     task = make_task(config.task)
     _refuse_wrong(config, task, skip)
-    run = RunDir.create(out, config)
+    run = RunDir.create(out)
+    progress = progress or Silent()
+    with run.alone(), guarded(config) as guard:
+        run.keep(config)
+        metrics = await _run(config, task, run, limit, progress, skip)
+        if guard is not None:
+            run.write_json("provenance.json", run.read_json("provenance.json") | {"offline": guard.facts()})
+            for place, times in guard.refused.items():
+                progress.note(f"offline: {times} connections to {place} were refused")
+        return metrics
+
+
+async def _run(
+    config: Config, task: Task, run: RunDir, limit: int | None, progress: Progress, skip: Collection[str]
+) -> dict[str, Any]:
+    """Do the stages that aren't done."""
     keys = _keys(config, limit, PersonVerdicts(verdict_file(run, config)))
     whole, anew = True, False
-    progress = progress or Silent()
     opened = Models(config, task, lambda: run.load(Example), say=progress.note, budget=Budget.of(config))
     async with opened as models:
         progress.watch(models.calls, config.llm.price)
@@ -102,7 +117,7 @@ async def compare(
     run: RunDir | None = None,
 ) -> dict[str, Any]:
     """Train on the rows as each arm leaves them, and compare on the held-out file; see `compare_arms`."""
-    with interruptible():
+    with interruptible(), guarded(config):
         return await compare_arms(config, out, denoise, limit, progress or Silent(), run)
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sqlite3
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,8 @@ from robustft.config import Config
 from robustft.errors import ConfigError, RobustFTError
 from robustft.store import TABLES, Record, Stored
 
+LOCK = ".lock"
+
 
 class RunDir:
     """One run's folder. Files are replaced whole or not at all; `stages.json` says which stages are finished."""
@@ -25,15 +29,13 @@ class RunDir:
         self.path = path
 
     @classmethod
-    def create(cls, path: Path, config: Config) -> RunDir:
-        """Make the folder if need be, and write the resolved config. Raises ConfigError where it can't."""
-        run = cls(path)
+    def create(cls, path: Path) -> RunDir:
+        """Make the folder if need be. Raises ConfigError where it can't be made or written."""
         try:
             path.mkdir(parents=True, exist_ok=True)
-            run.write("config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode())
         except OSError as error:
             raise ConfigError(f"{path}: can't write there: {error.strerror}") from None
-        return run
+        return cls(path)
 
     @classmethod
     def existing(cls, path: Path) -> RunDir:
@@ -41,6 +43,33 @@ class RunDir:
         if not (path / "config.yaml").exists():
             raise ConfigError(f"{path}: not a run directory; `robustft run CONFIG -o {path}` makes one")
         return cls(path)
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Hold the folder against every other process that would write there. Raises ConfigError where one does.
+
+        The lock is SQLite's, which every platform has: it ends with the process, however that ends.
+        """
+        lock = sqlite3.connect(self.path / LOCK, timeout=0, isolation_level=None)
+        try:
+            lock.execute("BEGIN EXCLUSIVE")
+        except sqlite3.OperationalError as error:
+            lock.close()
+            if "locked" not in str(error):
+                raise ConfigError(f"{self.path}: can't write there: {error}") from None
+            message = "another robustft is at work there; wait for its end, or choose another folder"
+            raise ConfigError(f"{self.path}: {message}") from None
+        try:
+            yield
+        finally:
+            lock.close()
+
+    def keep(self, config: Config) -> None:
+        """Write the resolved config. Raises ConfigError where it can't."""
+        try:
+            self.write("config.yaml", yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False).encode())
+        except OSError as error:
+            raise ConfigError(f"{self.path}: can't write there: {error.strerror}") from None
 
     def config(self) -> Config:
         """Return the config that the run was made with."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -14,6 +13,7 @@ from robustft.cli.options import RunFolder, Sets
 from robustft.engine.local import Silent, run_until_done
 from robustft.errors import ConfigError
 from robustft.loading import make_config, overridden
+from robustft.offline import guarded
 from robustft.outputs import (
     conclude,
     evaluate_run,
@@ -94,9 +94,10 @@ def export(
     config = make_config(
         tree | {"export": tree["export"] | {"formats": formats, "preferences": preferences}}, "--format"
     )
-    rows = training_rows(opened, make_task(config.task), config)
-    for path in write_training_files(opened, rows, config):
-        typer.echo(path)
+    with opened.alone():
+        rows = training_rows(opened, make_task(config.task), config)
+        for path in write_training_files(opened, rows, config):
+            typer.echo(path)
 
 
 def train(run_dir: RunFolder, sets: Sets = None) -> None:
@@ -104,13 +105,15 @@ def train(run_dir: RunFolder, sets: Sets = None) -> None:
     opened = RunDir.existing(run_dir)
     config = overridden(opened.config(), sets or ())
     task = make_task(config.task)
-    first = world()[0] == 0
-    with StageProgress() if first else nullcontext(Silent()) as progress:
-        train_adapter(opened, task, config, progress)
-    if first:
+    if world()[0] != 0:  # one of several processes of one training; the first holds the folder and tells
+        train_adapter(opened, task, config, Silent())
+        return
+    with opened.alone(), guarded(config):
+        with StageProgress() as progress:
+            train_adapter(opened, task, config, progress)
         opened.finish("train", None)  # the run's own training, if it asks for one, is not what is there now
         conclude(opened, task, config, say)
-        typer.echo(opened.path / "adapter")
+    typer.echo(opened.path / "adapter")
 
 
 def evaluate(run_dir: RunFolder, sets: Sets = None) -> None:
@@ -118,10 +121,11 @@ def evaluate(run_dir: RunFolder, sets: Sets = None) -> None:
     opened = RunDir.existing(run_dir)
     config = overridden(opened.config(), sets or ())
     task = make_task(config.task)
-    with StageProgress() as progress:
-        run_until_done(evaluate_run(opened, task, config, progress))
-    opened.finish("evaluate", None)  # as after `train`
-    metrics = conclude(opened, task, config, say)
+    with opened.alone(), guarded(config):
+        with StageProgress() as progress:
+            run_until_done(evaluate_run(opened, task, config, progress), heard=config.offline)
+        opened.finish("evaluate", None)  # as after `train`
+        metrics = conclude(opened, task, config, say)
     show_evaluation(metrics["evaluation"])
 
 
@@ -129,5 +133,6 @@ def report(run_dir: RunFolder) -> None:
     """Write metrics.json and report.html of a run again, and tell the tracker that report_to names."""
     opened = RunDir.existing(run_dir)
     config = opened.config()
-    conclude(opened, make_task(config.task), config, say)
+    with opened.alone():
+        conclude(opened, make_task(config.task), config, say)
     typer.echo(opened.path / "report.html")

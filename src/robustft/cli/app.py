@@ -11,6 +11,7 @@ import typer
 from robustft import __version__
 from robustft.cli import after, before, planted, runs
 from robustft.errors import ConfigError, RobustFTError
+from robustft.terminal.figures import visible
 
 app = typer.Typer(
     name="robustft",
@@ -38,7 +39,7 @@ def main() -> None:
     try:
         app()
     except RobustFTError as error:
-        sys.stderr.write(f"robustft: {error}\n")
+        sys.stderr.write(f"robustft: {visible(str(error))}\n")
         raise SystemExit(2 if isinstance(error, ConfigError) else 1) from None
     except SystemExit as end:
         if end.code != INTERRUPTED:

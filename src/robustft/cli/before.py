@@ -95,7 +95,7 @@ def plan(
         raise ConfigError("--reads, --writes: a server's speed needs both")
     loaded = load_config(config, sets or (), PRESETS)
     with StageProgress() as progress:
-        found = run_until_done(ask_pilot(loaded, pilot, progress))
+        found = run_until_done(ask_pilot(loaded, pilot, progress), heard=loaded.offline)
     planned = make_plan(found, loaded, rows, Speed(reads, writes, servers))
     if as_json:
         typer.echo(orjson.dumps(planned, option=orjson.OPT_INDENT_2).decode())

@@ -49,5 +49,5 @@ def audit(
     """Plant known noise in your own rows, and see how much of it the run finds and mends; writes RUN/audit-KIND."""
     loaded = load_config(config, sets or (), PRESETS)
     with StageProgress() as progress:
-        result = run_until_done(audit_file(loaded, out, rate, kind, seed, limit, progress))
+        result = run_until_done(audit_file(loaded, out, rate, kind, seed, limit, progress), heard=loaded.offline)
     show_audit(result, out / f"audit-{kind}")

@@ -31,12 +31,12 @@ def compare(config: ConfigFile, out: Out, limit: Limit = None, sets: Sets = None
     """Train on the rows as each arm of `compare` leaves them, and measure every model on the held-out file."""
     loaded = load_config(config, sets or (), PRESETS)
     with StageProgress() as progress:
-        found = run_until_done(compare_rows(loaded, out, limit, progress))
+        found = run_until_done(compare_rows(loaded, out, limit, progress), heard=loaded.offline)
     show_comparison(found, out)
 
 
 def _denoise(path: Path, out: Path, limit: int | None, sets: list[str] | None, skip: tuple[str, ...] = ()) -> None:
     config = load_config(path, sets or (), PRESETS)
     with StageProgress() as progress:
-        metrics: dict[str, Any] = run_until_done(denoise_file(config, out, limit, progress, skip))
+        metrics: dict[str, Any] = run_until_done(denoise_file(config, out, limit, progress, skip), heard=config.offline)
     show_summary(metrics, out)

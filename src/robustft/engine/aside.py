@@ -12,20 +12,23 @@ from robustft.engine.local import run_until_done
 Result = TypeVar("Result")
 
 
-def run_anywhere(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run a coroutine to its end: here, or in a thread of its own where an event loop runs here."""
+def run_anywhere(work: Coroutine[Any, Any, Result], *, heard: bool = False) -> Result:
+    """Run a coroutine to its end: here, or in a thread of its own where an event loop runs here.
+
+    `heard` is that of `run_until_done`.
+    """
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return run_until_done(work)
-    return _Aside(work).result()
+        return run_until_done(work, heard=heard)
+    return _Aside(work, heard).result()
 
 
 class _Aside(Generic[Result]):
     """A coroutine in a thread of its own."""
 
-    def __init__(self, work: Coroutine[Any, Any, Result]) -> None:
-        self._work = work
+    def __init__(self, work: Coroutine[Any, Any, Result], heard: bool) -> None:
+        self._work, self._heard = work, heard
         self._ended: list[Result] = []
         self._error: BaseException | None = None
         self._cancel: Callable[[], object] | None = None
@@ -47,7 +50,7 @@ class _Aside(Generic[Result]):
 
     def _live(self) -> None:
         try:
-            self._ended.append(run_until_done(self._cancellable()))
+            self._ended.append(run_until_done(self._cancellable(), heard=self._heard))
         except BaseException as error:
             self._error = error
 

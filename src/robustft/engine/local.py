@@ -121,9 +121,12 @@ async def run_all(
         await asyncio.gather(*workers, return_exceptions=True)
 
 
-def run_until_done(work: Coroutine[Any, Any, Result]) -> Result:
-    """Run a coroutine from code that isn't in an event loop; on uvloop where that is installed."""
-    if find_spec("uvloop") is None:
+def run_until_done(work: Coroutine[Any, Any, Result], *, heard: bool = False) -> Result:
+    """Run a coroutine from code that isn't in an event loop; on uvloop where that is installed.
+
+    `heard`: on asyncio's own loop, of whose connections an audit hook hears.
+    """
+    if heard or find_spec("uvloop") is None:
         return asyncio.run(work)
     import uvloop
 

@@ -108,7 +108,8 @@ class SentenceEmbedder:
 
         try:
             with quiet():
-                return cls(SentenceTransformer(name, device=None if device == "auto" else device))
+                on = None if device == "auto" else device
+                return cls(SentenceTransformer(name, device=on, model_kwargs={"use_safetensors": True}))
         except (OSError, ValueError, RuntimeError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise ConfigError(f"embedder: can't load '{name}': {reason}; or write `embedder: tfidf`") from error

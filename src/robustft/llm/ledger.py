@@ -19,6 +19,7 @@ from robustft.llm.budget import Budget
 from robustft.llm.calls import Calls
 from robustft.llm.client import LLM, Completion, Sampling, Scores, Tag
 from robustft.llm.codec import decode_completion, decode_scores, encode, request_key
+from robustft.llm.plain_text import as_data, without_control_tokens
 from robustft.records import Message
 
 Value = TypeVar("Value", Completion, Scores)
@@ -170,6 +171,7 @@ def _connect_to_read(path: Path) -> sqlite3.Connection:
 class LedgeredLLM:
     """A model whose finished calls are kept; implements `robustft.llm.client.LLM`.
 
+    What a row holds is sent as data: what looks like a chat template's token is broken up (`llm.plain_text`).
     `identity` is what distinguishes the model's answers from another's. Identical requests in flight share one call.
     A failure is never kept, nor is a completion that finished with 'error'. What `calls` count may not go beyond the
     `budget`. Closes the model, not the ledger.
@@ -189,11 +191,13 @@ class LedgeredLLM:
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling, tag: Tag | None = None) -> Completion:
         """Return the kept completion, or ask for it and keep it. Raises ModelError."""
+        messages = as_data(messages)
         key = request_key(self._identity, "complete", messages, sampling=sampling)
         return await self._answer(key, decode_completion, lambda: self._llm.complete(messages, sampling, tag))
 
     async def score(self, messages: Sequence[Message], candidates: Sequence[str], tag: Tag | None = None) -> Scores:
         """Return the kept scores, or ask for them and keep them. Raises ModelError."""
+        messages, candidates = as_data(messages), [without_control_tokens(text) for text in candidates]
         key = request_key(self._identity, "score", messages, candidates=candidates)
         return await self._answer(key, decode_scores, lambda: self._llm.score(messages, candidates, tag))
 

@@ -73,7 +73,12 @@ async def pilot(config: Config, rows: int = ROWS, progress: Progress | None = No
         data = {"path": str(write_rows(folder / "drawn.jsonl", [{**example.source} for example in drawn]))}
         experts = tuple(expert for expert in config.experts if expert != TUNED)
         changed = config.model_copy(
-            update={"data": config.data.model_copy(update=data), "experts": experts, "engine": "local"}
+            update={
+                "data": config.data.model_copy(update=data),
+                "experts": experts,
+                "engine": "local",
+                "report_to": "none",
+            }
         )
         everybody = changed.model_copy(update={"posterior": config.posterior.model_copy(update={"asking": "all"})})
         whole, own = RunDir(folder / "all"), RunDir(folder / "own")

@@ -20,7 +20,7 @@ from rich.progress import (
 
 from robustft.config import PriceConfig
 from robustft.llm.calls import Calls
-from robustft.terminal.figures import amount, count, short
+from robustft.terminal.figures import amount, count, short, visible
 
 APART = 1.0
 """Seconds between two lines of a stage in a log, at least."""
@@ -28,7 +28,7 @@ APART = 1.0
 
 def say(line: str, console: Console | None = None) -> None:
     """Show a line that the user should know."""
-    (console or Console(stderr=True)).print(f"note: {escape(line)}", soft_wrap=True, highlight=False)
+    (console or Console(stderr=True)).print(f"note: {escape(visible(line))}", soft_wrap=True, highlight=False)
 
 
 class StageProgress:

@@ -7,27 +7,32 @@ from typing import Any
 from rich.console import Console
 
 from robustft.records import Answer, Example
+from robustft.terminal.figures import visible
 
 
 def show_row(facts: dict[str, Any]) -> None:
     """Print one row all the way."""
     console = Console(soft_wrap=True, highlight=False, markup=False)
+
+    def show(text: str) -> None:
+        console.print(visible(text))
+
     example, decision = facts["example"], facts["decision"]
-    console.print(f"row {example.id}\n\nquestion\n{_indent(facts['question'])}\n")
-    console.print(f"given response: {example.response}" + (f"   (truth: {example.truth})" if example.truth else ""))
-    console.print("\nanswers")
+    show(f"row {example.id}\n\nquestion\n{_indent(facts['question'])}\n")
+    show(f"given response: {example.response}" + (f"   (truth: {example.truth})" if example.truth else ""))
+    show("\nanswers")
     for answer in facts["answers"]:
-        console.print(f"  {answer.expert}: {_answer(answer, example)}")
+        show(f"  {answer.expert}: {_answer(answer, example)}")
     verdict = facts["verdict"]
-    console.print(f"\nverdict: {'noisy' if verdict.noisy else 'clean'} ({verdict.confidence:.2f}): {verdict.reason}")
+    show(f"\nverdict: {'noisy' if verdict.noisy else 'clean'} ({verdict.confidence:.2f}): {verdict.reason}")
     if facts["neighbours"]:
-        console.print("\nclean neighbours")
+        show("\nclean neighbours")
         for near in facts["neighbours"]:
-            console.print(f"  {near.id}: {' '.join(near.messages[-1]['content'].split())[:100]} -> {near.response}")
+            show(f"  {near.id}: {' '.join(near.messages[-1]['content'].split())[:100]} -> {near.response}")
     if facts["relabel"] is not None:
-        console.print(f"\nproposal: {facts['relabel'].response}: {facts['relabel'].reason}")
-    console.print(f"\ndecision: {decision.decision} -> {decision.response_final} ({decision.confidence:.2f})")
-    console.print(f"  {decision.reason}")
+        show(f"\nproposal: {facts['relabel'].response}: {facts['relabel'].reason}")
+    show(f"\ndecision: {decision.decision} -> {decision.response_final} ({decision.confidence:.2f})")
+    show(f"  {decision.reason}")
 
 
 def _answer(answer: Answer, example: Example) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from platformdirs import user_cache_dir
 
@@ -56,8 +56,11 @@ def load(config: LLMConfig) -> Weights:
     source = find(config.model)
     try:
         with quiet():
-            tokenizer = AutoTokenizer.from_pretrained(source)
-            model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype).to(device).eval()
+            # a checkpoint in pickle could run code of its own, as could a repository: weights are safetensors alone
+            trusted: dict[str, Any] = {"trust_remote_code": config.trust_remote_code}
+            tokenizer = AutoTokenizer.from_pretrained(source, **trusted)
+            model = AutoModelForCausalLM.from_pretrained(source, dtype=dtype, use_safetensors=True, **trusted)
+            model = model.to(device).eval()
     except (OSError, ValueError, ImportError, RuntimeError) as error:
         raise ConfigError(
             f"llm.model: can't load '{config.model}': {_first_line(error)}; "
@@ -86,6 +89,8 @@ def _adapted(model: PreTrainedModel, adapter: Path, name: str) -> PreTrainedMode
         raise ConfigError('llm.adapter needs peft: pip install "robustft[train]"')
     if not (adapter / ADAPTER_CONFIG).is_file():
         raise ConfigError(f"llm.adapter: {adapter} is no adapter: it has no {ADAPTER_CONFIG}")
+    if not (adapter / "adapter_model.safetensors").is_file():
+        raise ConfigError(f"llm.adapter: {adapter} has no adapter_model.safetensors; other formats aren't loaded")
     from peft import PeftModel
 
     try:
