@@ -54,14 +54,17 @@ def messages(number: int) -> list[Message]:
 
 async def with_openai(url: str, calls: int) -> None:
     """Gather all calls, a semaphore bounds them: what most scripts do."""
-    client, slots = AsyncOpenAI(base_url=url, api_key="EMPTY"), asyncio.Semaphore(AT_ONCE)
+    slots = asyncio.Semaphore(AT_ONCE)
+    async with AsyncOpenAI(base_url=url, api_key="EMPTY") as client:
 
-    async def ask(number: int) -> str:
-        async with slots:
-            reply = await client.chat.completions.create(messages=messages(number), **BODY)  # type: ignore[call-overload]
-            return str(reply.choices[0].message.content)
+        async def ask(number: int) -> str:
+            async with slots:
+                reply = await client.chat.completions.create(  # type: ignore[call-overload]
+                    messages=messages(number), **BODY
+                )
+                return str(reply.choices[0].message.content)
 
-    await asyncio.gather(*(ask(number) for number in range(calls)))
+        await asyncio.gather(*(ask(number) for number in range(calls)))
 
 
 async def with_aiohttp(url: str, calls: int) -> None:

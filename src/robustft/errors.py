@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -40,6 +42,21 @@ class DataError(RobustFTError):
             if part
         )
         super().__init__(f"{place}: {message}" if place else message)
+
+
+class StorageError(RobustFTError):
+    """Something can't be written: the disk is full or read-only, or may not be written to."""
+
+    @classmethod
+    def of(cls, error: OSError, place: Path | str) -> StorageError | None:
+        """Return what an error of the system means for the user; None where it is not about room or permission."""
+        if error.errno not in _NOT_WRITABLE:
+            return None
+        reason = os.strerror(error.errno)
+        return cls(f"{error.filename or place}: {reason}; make room or choose another folder, then run the same again")
+
+
+_NOT_WRITABLE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG})
 
 
 class ModelError(RobustFTError):

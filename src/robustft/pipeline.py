@@ -7,7 +7,8 @@ stage asks for them.
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,6 +20,7 @@ from robustft.detect.detect import make_panel
 from robustft.detect.tuned import tuned_settings
 from robustft.doctor.needs import refuse_unmet
 from robustft.engine.local import Progress, Silent, interruptible
+from robustft.errors import StorageError
 from robustft.evaluate.compare import compare_arms
 from robustft.evaluate.held_out import settings_of, stamps
 from robustft.fusion.views import TUNED
@@ -61,7 +63,7 @@ async def denoise(
     _refuse_wrong(config, task, skip)
     run = RunDir.create(out)
     progress = progress or Silent()
-    with run.alone(), guarded(config) as guard:
+    with run.alone(), guarded(config) as guard, _told_of_storage(out):
         run.keep(config)
         metrics = await _run(config, task, run, limit, progress, skip)
         if guard is not None:
@@ -69,6 +71,15 @@ async def denoise(
             for place, times in guard.refused.items():
                 progress.note(f"offline: {times} connections to {place} were refused")
         return metrics
+
+
+@contextmanager
+def _told_of_storage(place: Path) -> Iterator[None]:
+    """Say in a line that a disk is full or can't be written: what is finished stays, and the next run goes on."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError.of(error, place) or error from None
 
 
 async def _run(

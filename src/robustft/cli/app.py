@@ -10,7 +10,7 @@ import typer
 
 from robustft import __version__
 from robustft.cli import after, before, planted, runs
-from robustft.errors import ConfigError, RobustFTError
+from robustft.errors import ConfigError, RobustFTError, StorageError
 from robustft.terminal.figures import visible
 
 app = typer.Typer(
@@ -41,6 +41,11 @@ def main() -> None:
     except RobustFTError as error:
         sys.stderr.write(f"robustft: {visible(str(error))}\n")
         raise SystemExit(2 if isinstance(error, ConfigError) else 1) from None
+    except OSError as error:
+        if (known := StorageError.of(error, "the output")) is None:
+            raise
+        sys.stderr.write(f"robustft: {visible(str(known))}\n")
+        raise SystemExit(1) from None
     except SystemExit as end:
         if end.code != INTERRUPTED:
             raise

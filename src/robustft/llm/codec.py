@@ -15,6 +15,8 @@ from robustft.llm.client import Completion, Sampling, Scores, Usage
 from robustft.records import Message
 
 _COMPRESSION = 1
+_SMALL = 512
+"""Bytes below which compressing costs more than it saves."""
 
 
 def request_key(
@@ -47,19 +49,24 @@ def request_key(
 
 
 def encode(value: Completion | Scores) -> bytes:
-    """Return a reply as compressed JSON. Raises ModelError for a log p that is NaN or above all numbers."""
+    """Return a reply as JSON, compressed where it is long. Raises ModelError for a log p that is NaN or above all numbers."""
     rows: Iterable[Iterable[float]] = (value.logprobs or (),)
     if isinstance(value, Completion):
         rows = (*rows, *(found.values() for found in value.top_logprobs or ()))
     if not all(sum(row) < math.inf for row in rows):
         raise ModelError("the model gave a log p that is no number")
-    return zlib.compress(orjson.dumps(value, default=_plain), _COMPRESSION)
+    data = orjson.dumps(value, default=_plain)
+    return data if len(data) < _SMALL else zlib.compress(data, _COMPRESSION)
+
+
+def _opened(data: bytes) -> Any:
+    return orjson.loads(data if data[:1] == b"{" else zlib.decompress(data))
 
 
 def decode_completion(data: bytes) -> Completion | None:
     """Return the completion that `encode` wrote, None for a damaged one."""
     try:
-        found = orjson.loads(zlib.decompress(data))
+        found = _opened(data)
         tokens, logprobs, alternatives = found["tokens"], found["logprobs"], found["top_logprobs"]
         return Completion(
             text=found["text"],
@@ -77,7 +84,7 @@ def decode_completion(data: bytes) -> Completion | None:
 def decode_scores(data: bytes) -> Scores | None:
     """Return the scores that `encode` wrote, None for damaged ones."""
     try:
-        found = orjson.loads(zlib.decompress(data))
+        found = _opened(data)
         return Scores(_logprobs(found["logprobs"]), tuple(found["tokens"]), Usage(**found["usage"]))
     except (zlib.error, ValueError, LookupError, TypeError):
         return None
