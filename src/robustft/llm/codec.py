@@ -49,7 +49,7 @@ def request_key(
 
 
 def encode(value: Completion | Scores) -> bytes:
-    """Return a reply as JSON, compressed where it is long. Raises ModelError for a log p that is NaN or above all numbers."""
+    """Return a reply as JSON, compressed where it is long. Raises ModelError for a log p that is NaN or infinite."""
     rows: Iterable[Iterable[float]] = (value.logprobs or (),)
     if isinstance(value, Completion):
         rows = (*rows, *(found.values() for found in value.top_logprobs or ()))
