@@ -6,6 +6,7 @@ Each wire request draws whether it gets a fault, and which; the others are answe
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -137,15 +138,24 @@ class FaultyServer:
         self.share, self._random = share, random.Random(seed)  # noqa: S311 - no secret
         self.requests = 0
         self.made: Counter[str] = Counter()
+        self.repeated = 0
+        """Requests that had been answered before, without a fault."""
+        self._answered: set[bytes] = set()
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request, or not."""
+        payload = await request.read()
         self.requests += 1
-        body = orjson.loads(await request.read())
+        body, digest = orjson.loads(payload), hashlib.sha256(payload).digest()
+        self.repeated += digest in self._answered
         if self._random.random() < self.share:
             name = self._random.choice(list(FAULTS))
             self.made[name] += 1
-            return await FAULTS[name](request, body)
+            try:
+                return await FAULTS[name](request, body)
+            except ConnectionResetError:  # the client has gone, as it should
+                return web.Response()
+        self._answered.add(digest)
         return web.Response(body=reply(body), content_type="application/json")
 
 

@@ -78,3 +78,10 @@ def meant(word: object, known: Iterable[str]) -> str:
     """Return '; did you mean ..?' for a word that is nearly one of those known, else ''."""
     close = difflib.get_close_matches(str(word), list(known), n=1)
     return f"; did you mean '{close[0]}'?" if close else ""
+
+
+def listing(names: Iterable[str], most: int = 20) -> str:
+    """Return names as a message shows them: the first ones, and how many more there are."""
+    known = list(names)
+    more = len(known) - most
+    return ", ".join(known[:most]) + (f" and {more:,} more" if more > 0 else "")

@@ -13,17 +13,16 @@ from benchmarks.reliability.faulty_server import FAULTS
 async def test_rows_through_a_server_that_fails(tmp_path: Path) -> None:
     found = await faults.measure(tmp_path, rows=200, share=0.2)
     assert found.sound, found
-    assert found.lost == found.doubled == found.kept == 0
-    assert found.again == found.failed
+    assert found.lost == found.doubled == found.kept == found.repeated == 0
     assert 200 <= found.requests <= found.bound
     assert sum(found.made.values()) > 40
     assert "| **all** |" in faults.table(found)
 
 
-async def test_at_most_faults_most_calls_fail_and_none_is_lost(tmp_path: Path) -> None:
-    found = await faults.measure(tmp_path, rows=40, share=0.9, seed=1)
+async def test_where_most_requests_fail_none_is_lost(tmp_path: Path) -> None:
+    found = await faults.measure(tmp_path, rows=30, share=0.7, seed=1)
     assert found.sound, found
-    assert found.failed > 0
+    assert 0 < found.failed <= found.again
     assert set(found.made) <= set(FAULTS)
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from robustft.errors import DataError, meant
+from robustft.errors import DataError, listing, meant
 
 
 class RowError(DataError):
@@ -16,7 +16,7 @@ class RowError(DataError):
 def cell(values: Mapping[str, Any], field: str) -> Any:
     """Return the row's cell. Raises RowError, which lists the columns, where there is no such column."""
     if field not in values:
-        raise RowError(f"no such column{meant(field, values)}; the row has {', '.join(values) or 'none'}", field=field)
+        raise RowError(f"no such column{meant(field, values)}; the row has {listing(values) or 'none'}", field=field)
     return values[field]
 
 

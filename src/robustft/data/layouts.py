@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from robustft.config import DataConfig
 from robustft.data.cells import RowError, answer, cell, listed, shown, text
-from robustft.errors import DataError
+from robustft.errors import DataError, listing
 from robustft.records import Message
 
 Layout = Literal["columns", "alpaca", "sharegpt", "messages", "prompt-completion"]
@@ -58,7 +58,7 @@ def detect(columns: Collection[str], data: DataConfig) -> Layout:
     if mapped or fitting:
         return fitting[0] if fitting else "columns"
     raise DataError(
-        f"no known layout has the columns {', '.join(columns) or '(none)'}; name the question's and the response's "
+        f"no known layout has the columns {listing(columns) or '(none)'}; name the question's and the response's "
         "column in data.question and data.response"
     )
 
