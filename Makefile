@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint format docs dist clean
+.PHONY: demo test lint format docs dist lowest clean
 
 demo: $(VENV)/.local
 	$(BIN)/robustft run examples/quickstart.yaml -o runs/quickstart
@@ -31,6 +31,13 @@ dist: $(VENV)/.test
 	$(PYTHON) -m venv build/wheel
 	build/wheel/bin/pip install --quiet --disable-pip-version-check dist/*.whl
 	cd build && wheel/bin/python -m robustft --version && wheel/bin/robustft init fpb > /dev/null
+
+# The core with the lowest versions that pyproject.toml allows.
+lowest:
+	$(PYTHON) -m venv build/lowest
+	$(PYTHON) -m scripts.lowest > build/lowest.txt
+	build/lowest/bin/pip install --quiet --disable-pip-version-check -c build/lowest.txt . pytest pytest-asyncio hypothesis
+	build/lowest/bin/pytest -p no:cacheprovider tests/fusion tests/select tests/tasks tests/plan tests/terminal tests/detect/test_checker.py tests/test_cli.py
 
 clean:
 	rm -rf $(VENV) runs build dist

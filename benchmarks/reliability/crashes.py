@@ -116,8 +116,9 @@ class _Run:
 
     def start(self) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "robustft", "run", str(self.folder / "config.yaml"), "-o", str(self._out)]
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
-        return subprocess.Popen(command, start_new_session=True, **quiet)  # noqa: S603 - our own command
+        return subprocess.Popen(  # noqa: S603 - our own command
+            command, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        )
 
     def finish(self) -> None:
         process = self.start()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import nullcontext
@@ -121,21 +122,29 @@ def _tree(config: str | Path | Mapping[str, Any] | Config | None, over: Tree) ->
 
 def _save(frame: Frame, out: Path | None, tree: Tree) -> Path:
     """Write the rows to the run directory. Returns their path. Raises DataError, ConfigError."""
-    lines = "".join(_lines(frame))
-    if not lines:
+    digest, empty = hashlib.sha256(), True
+    for line in _lines(frame):
+        digest.update(line)
+        empty = False
+    if empty:
         raise DataError("the dataset has no rows")
-    folder = out or user_cache_path("robustft") / "runs" / fingerprint(lines, tree)[:12]
+    folder = out or user_cache_path("robustft") / "runs" / fingerprint(digest.hexdigest(), tree)[:12]
+
+    def write(path: Path) -> None:
+        with path.open("wb") as file:
+            file.writelines(_lines(frame))
+
     try:
-        return write_atomically(folder / ROWS, lambda path: path.write_text(lines, encoding="utf-8"))
+        return write_atomically(folder / ROWS, write)
     except OSError as error:
         raise ConfigError(f"{folder}: can't write there: {error.strerror}") from None
 
 
-def _lines(frame: Frame) -> Iterator[str]:
+def _lines(frame: Frame) -> Iterator[bytes]:
     """Yield each row as a line of JSON; what is odd in it is for the reader of the file to say."""
     for number, row in enumerate(frame.rows(), start=1):
         try:
-            yield json.dumps(row, default=lambda value: plain(native(value))) + "\n"
+            yield json.dumps(row, default=lambda value: plain(native(value))).encode() + b"\n"
         except (TypeError, ValueError, RecursionError) as error:
             raise DataError(f"can't be written as JSON: {error}", row=number) from None
 

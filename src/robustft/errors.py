@@ -12,6 +12,10 @@ from pathlib import Path
 class RobustFTError(Exception):
     """Base of every error this package raises on purpose; the command line prints it without a traceback."""
 
+    def __str__(self) -> str:
+        """Return the message in one line: what it quotes from data may hold line breaks."""
+        return "\\n".join(super().__str__().splitlines())
+
 
 class ConfigError(RobustFTError):
     """The config, a flag or a prompt is wrong; the message names the key."""
