@@ -55,7 +55,7 @@ def measure(folder: Path, kills: int, rows: int, train: bool = False, seed: int 
     whole.finish()
     seconds, expected = time.monotonic() - start, whole.outputs()
     drawn = random.Random(seed)  # noqa: S311 - no secret
-    found = []
+    found: list[Killed] = []
     while len(found) < kills:
         run = _Run.made(folder / f"run-{len(found)}", data, train, folder)
         if (killed := _killed(run, drawn.uniform(0.0, seconds), expected)) is not None:
