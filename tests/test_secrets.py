@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 import yaml
 from aiohttp import web
+from pydantic import ValidationError
 
 from llm.server import Body, ChatServer
+from robustft.config import LLMConfig
 from robustft.errors import RobustFTError
 from robustft.loading import load_config, make_config
 from robustft.pipeline import denoise
@@ -80,6 +82,9 @@ def test_a_key_in_the_config_is_refused_and_not_repeated(llm: dict[str, Any], tm
         load_config(path)
     assert CANARY not in str(found.value)
     assert "llm" in str(found.value)
+    with pytest.raises(ValidationError) as raw:
+        LLMConfig(**llm)
+    assert CANARY not in str(raw.value)
     assert CANARY not in robustft("run", path, "-o", tmp_path / "run", code=2).stderr
     assert not (tmp_path / "run").exists()
 

@@ -16,7 +16,8 @@ Positive = Annotated[int, Field(ge=1)]
 class Section(BaseModel):
     """A frozen section of the config that refuses unknown keys."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    # a value that is refused may be a key
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
 
 
 class TaskConfig(Section):

@@ -247,9 +247,10 @@ def test_the_address_may_come_from_the_environment(monkeypatch: pytest.MonkeyPat
 @pytest.mark.parametrize(
     "url", ["localhost:8000/v1", "file:///v1", "http://me:sk-1@host/v1", "http://host/v1?key=sk-1"]
 )
-def test_an_address_that_is_none(url: str) -> None:
+def test_an_address_that_is_none(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPENAI_BASE_URL", url)
     with pytest.raises(ConfigError, match=r"llm\.base_url") as caught:
-        Endpoint(config(url))
+        Endpoint(LLMConfig(backend="openai", model="m"))
     assert "sk-1" not in str(caught.value)
 
 
