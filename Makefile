@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/pip install --quiet --disable-pip-version-check
 
-.PHONY: demo test lint format docs dist lowest clean
+.PHONY: demo test lint format docs dist lowest audit coverage mutants clean
 
 demo: $(VENV)/.local
 	$(BIN)/robustft run examples/quickstart.yaml -o runs/quickstart
@@ -39,8 +39,23 @@ lowest:
 	build/lowest/bin/pip install --quiet --disable-pip-version-check -c build/lowest.txt . pytest pytest-asyncio hypothesis
 	build/lowest/bin/pytest -p no:cacheprovider tests/fusion tests/select tests/tasks tests/plan tests/terminal tests/detect/test_checker.py tests/test_cli.py
 
+# Known weaknesses of the versions that `make` installs.
+audit: $(VENV)/.test
+	$(PIP) pip-audit
+	$(BIN)/pip-audit --disable-pip --no-deps --requirement constraints.txt
+
+# The lines that the tests reach, in this process and in those that they start.
+coverage: $(VENV)/.test $(VENV)/.browser
+	$(BIN)/pytest -n 2 --dist loadfile --cov
+
+# Small changes to the code that decides, one at a time: does a test notice? The tests are the same ones each time.
+mutants: $(VENV)/.test
+	$(PIP) -c constraints.txt mutmut
+	CI=1 OMP_NUM_THREADS=1 $(BIN)/mutmut run
+	$(BIN)/python -m scripts.mutants
+
 clean:
-	rm -rf $(VENV) runs build dist
+	rm -rf $(VENV) runs build dist mutants .coverage
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
