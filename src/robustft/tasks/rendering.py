@@ -7,6 +7,8 @@ from collections.abc import Sequence
 
 from robustft.records import Example, Message
 
+_NOTHING = Message(role="user", content="")
+
 
 def turns(example: Example, instruction: str, option_lines: Sequence[str] = ()) -> list[Message]:
     """Return the row's turns, the last user turn made of instruction, question and options, a blank line between them.
@@ -14,9 +16,9 @@ def turns(example: Example, instruction: str, option_lines: Sequence[str] = ()) 
     Options are left out where the turn already lists every one of them under its letter. A row that doesn't end in a
     user turn gets one.
     """
-    *earlier, last = example.messages or (Message(role="user", content=""),)
+    *earlier, last = example.messages or (_NOTHING,)
     if last["role"] != "user":
-        earlier, last = [*earlier, last], Message(role="user", content="")
+        earlier, last = [*earlier, last], _NOTHING
     question = last["content"].strip()
     options = "" if _lists(question, option_lines) else "\n".join(option_lines)
     blocks = [block for block in (instruction.strip(), question, options) if block]
