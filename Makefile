@@ -52,7 +52,7 @@ coverage: $(VENV)/.test $(VENV)/.browser
 mutants: $(VENV)/.test
 	$(PIP) -c constraints.txt mutmut
 	CI=1 OMP_NUM_THREADS=1 $(BIN)/mutmut run
-	$(BIN)/python -m scripts.mutants
+	$(BIN)/python -m benchmarks.reliability.mutants
 
 clean:
 	rm -rf $(VENV) runs build dist mutants .coverage
