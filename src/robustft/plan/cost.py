@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 ROW_SECONDS = 1.6e-3
 """Own work a row in all stages but training, on one core; benchmarks.scale.rows."""
-CALL_SECONDS = 0.55e-3
+CALL_SECONDS = 0.3e-3
 """Own work a call at a server, on one core; benchmarks.speed.client."""
-ROW_BYTES = 900
+ROW_BYTES = 500
 """Disk that a row takes in the run directory, without its text; benchmarks.scale.rows."""
-CALL_BYTES = 900
+CALL_BYTES = 500
 """Disk that a call takes in the ledger, with short answers and their log-probabilities; benchmarks.scale.rows."""
 
 
