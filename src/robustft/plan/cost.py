@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-ROW_SECONDS = 1.6e-3
+ROW_SECONDS = 0.5e-3
 """Own work a row in all stages but training, on one core; benchmarks.scale.rows."""
 CALL_SECONDS = 0.3e-3
 """Own work a call at a server, on one core; benchmarks.speed.client."""
