@@ -132,3 +132,22 @@ with RunDir(Path(sys.argv[1])).alone():
         pass
     with run.alone():
         pass
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path: Path) -> None:
+    code = """
+import os, sys
+from pathlib import Path
+from robustft.run import write_atomically
+def write(path):
+    path.write_text("half")
+    os._exit(9)
+write_atomically(Path(sys.argv[1]), write)
+"""
+    target = tmp_path / "export/train.jsonl"
+    assert subprocess.run([sys.executable, "-c", code, str(target)], check=False).returncode == 9
+    (left,) = target.parent.iterdir()
+    (tmp_path / ".hidden").write_text("somebody's")
+    with RunDir(tmp_path).alone():
+        assert not left.exists()
+    assert (tmp_path / ".hidden").exists()

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -144,8 +145,7 @@ class _Run:
         return {name: digest for name, digest in found.items() if name not in RECIPES}
 
     def remove(self) -> None:
-        for path in sorted(self.folder.rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() else path.unlink()
+        shutil.rmtree(self.folder)
 
     @property
     def _out(self) -> Path:

@@ -7,7 +7,7 @@ import os
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from robustft.errors import ConfigError, RobustFTError
 from robustft.store import TABLES, Record, Stored
 
 LOCK = ".lock"
+_PART = ".part"
+"""How the name of a file ends that is still being written."""
 
 
 class RunDir:
@@ -48,7 +50,8 @@ class RunDir:
     def alone(self) -> Iterator[None]:
         """Hold the folder against every other process that would write there. Raises ConfigError where one does.
 
-        The lock is SQLite's, which every platform has: it ends with the process, however that ends.
+        The lock is SQLite's, which every platform has: it ends with the process, however that ends. What a killed
+        process left half-written is removed.
         """
         lock = sqlite3.connect(self.path / LOCK, timeout=0, isolation_level=None)
         try:
@@ -60,6 +63,9 @@ class RunDir:
                 message = "another robustft is at work there; wait for its end, or choose another folder"
                 raise ConfigError(f"{self.path}: {message}") from None
         try:
+            with suppress(OSError):
+                for left in self.path.rglob(f".*{_PART}"):
+                    left.unlink()
             yield
         finally:
             lock.close()
@@ -126,7 +132,7 @@ def fingerprint(*parts: object) -> str:
 def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:
     """Let `write` fill a temporary file beside `path`, then put it in the place of `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_PART)
     os.close(handle)
     temporary = Path(name)
     try:
