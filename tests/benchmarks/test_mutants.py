@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import orjson
@@ -8,7 +9,7 @@ import pytest
 from benchmarks.reliability import mutants
 
 
-def write(folder: Path, module: str, codes: list[int | None]) -> None:
+def write(folder: Path, module: str, codes: Sequence[int | None]) -> None:
     path = folder / f"mutants/src/robustft/{module}.py.meta"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(orjson.dumps({"exit_code_by_key": {f"m{number}": code for number, code in enumerate(codes)}}))

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 from hypothesis import given
@@ -27,6 +27,8 @@ def answers(**votes: str | None) -> list[Answer]:
 
 class Telling:
     """A model that says one thing, and keeps what it was asked."""
+
+    identity: Mapping[str, object] = {}
 
     def __init__(self, completion: Completion) -> None:
         self.completion, self.asked = completion, list[tuple[list[Message], Sampling, Tag | None]]()
