@@ -144,6 +144,28 @@ def test_a_server_that_turns_calls_away_is_asked_less_and_then_more_again() -> N
     simulate(main)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_a_server_that_fails_now_and_then_whatever_its_load_is_kept_busy(seed: int) -> None:
+    async def main(clock: Callable[[], float]) -> None:
+        limit, rng = Limit(256, clock), np.random.default_rng(seed)
+        left = iter(range(20_000))
+
+        async def work() -> None:
+            for _ in left:
+                async with limit.slot() as slot:
+                    await asyncio.sleep(0.2)
+                    if rng.random() < 0.05:
+                        limit.overloaded(slot)
+                    else:
+                        limit.succeeded(slot)
+
+        await asyncio.gather(*(work() for _ in range(512)))
+        assert limit.allowed == 256
+        assert clock() < 20  # 16 s at full width
+
+    simulate(main)
+
+
 def test_calls_that_fail_together_cut_once() -> None:
     async def main(clock: Callable[[], float]) -> None:
         limit = Limit(16, clock)
@@ -162,7 +184,7 @@ def test_calls_that_fail_together_cut_once() -> None:
 def test_it_never_goes_below_one_call() -> None:
     async def main(clock: Callable[[], float]) -> None:
         limit = Limit(4, clock)
-        for _ in range(10):
+        for _ in range(40):
             async with limit.slot() as slot:
                 limit.overloaded(slot)
         assert limit.allowed == 1

@@ -16,13 +16,16 @@ REST = 4
 """Windows for which a limit stays as it is after it was found to be too high."""
 WINDOW = 32
 """Calls, at least, whose speed is taken together."""
+TOLERATED = 0.25
+"""Share of a window's calls that may fail as if the server were busy: some servers fail whatever their load is."""
 
 
 class Limit:
     """At most `allowed` callers at once hold a slot; `allowed` begins at START and stays between 1 and `most`.
 
     It doubles as long as that pays, by the work that is done a second; else it goes back, and tries again later, since
-    what is asked changes. It halves where a server has too much to do, and grows by a quarter from then on.
+    what is asked changes. It halves where a server turns away more than TOLERATED of the calls, and grows by a quarter
+    from then on.
 
     The work a second is reckoned as calls in flight x work of a call / seconds of a call (Little's law), over calls
     that began when the limit had taken effect: counting those that end would take far longer, since some answers are a
@@ -53,12 +56,15 @@ class Limit:
         self._counted += 1
         self._work += work
         self._seconds += self.clock() - slot.began
-        if self._counted >= max(self.allowed, WINDOW):
+        if self._counted >= self._window:
             self._judge(self.allowed * self._work / max(self._seconds, 1e-9))
 
     def overloaded(self, slot: Slot) -> None:
-        """Halve the limit, unless that was done since the call began."""
-        if slot.cuts == self._cuts:
+        """Count a call that was turned away; halve the limit where too many were that began since it was halved."""
+        if slot.cuts != self._cuts:
+            return
+        self._refused += 1
+        if self._refused > TOLERATED * self._window:
             self._cuts += 1
             self._growth, self._rest = 1.25, REST
             self._before = max(1, self.allowed // 2)
@@ -87,7 +93,12 @@ class Limit:
             self._wake()
 
     def _begin(self) -> None:
-        self._counted, self._work, self._seconds, self._held = 0, 0.0, 0.0, False
+        self._counted, self._work, self._seconds, self._held, self._refused = 0, 0.0, 0.0, False, 0
+
+    @property
+    def _window(self) -> int:
+        """Calls that are judged together."""
+        return max(self.allowed, WINDOW)
 
     async def take(self) -> tuple[int, int]:
         """Wait for a slot. Returns the level at which its call counts, -1 for none, and the number of cuts so far."""
