@@ -94,6 +94,16 @@ def test_nothing_is_suspect_where_nothing_is_identified() -> None:
     assert "labels stay" in fused.reason
 
 
+def test_what_is_expected_where_nothing_is_identified_is_of_the_labels_which_stay() -> None:
+    rng = np.random.default_rng(1)
+    views = views_from(3 * rng.standard_normal((300, 1, 3)), np.r_[rng.integers(3, size=299), -1], "direct")
+    fused = fuse(views, config())
+    target = summary(fused, config())["target"]
+    assert (target["rows"], target["reached"]) == (299, False)
+    of_labels = fused.probs[np.arange(299), views.label[:299]].mean()
+    assert target["low"] <= of_labels <= target["high"]
+
+
 def test_what_was_learnt_is_plain_and_says_all() -> None:
     views = two_views()
     fused = fuse(second_asked(views, pilot(views, config())), config())

@@ -18,7 +18,7 @@ from robustft.config import Config
 from robustft.fusion.fitting import Priors
 from robustft.fusion.identified import Findings, findings
 from robustft.fusion.posterior import Fusion, fit, posterior
-from robustft.fusion.target import Choice, choose, expected_accuracy, suspects
+from robustft.fusion.target import Choice, choose, expected_accuracy, keep_labels, suspects
 from robustft.fusion.views import TAUGHT, Views
 
 _PILOT = 0x9110
@@ -169,9 +169,10 @@ def _noise(fusion: Fusion) -> dict[str, Any]:
 
 def _target(fused: Fused, config: Config) -> dict[str, Any]:
     """Say how accurate the rows that are taken are expected to be, and whether the target may be called reached."""
+    choice = fused.choice if fused.identified else keep_labels(fused.views.label, fused.probs)
     parts = [
-        (fused.views.evidence(level.views).rows(rows), level.fusion, fused.choice.answer[rows])
+        (fused.views.evidence(level.views).rows(rows), level.fusion, choice.answer[rows])
         for level in fused.levels
-        if len(rows := level.rows[fused.choice.taken[level.rows]])
+        if len(rows := level.rows[choice.taken[level.rows]])
     ]
     return expected_accuracy(parts, config.target_accuracy, fused.sure, config.seed)
