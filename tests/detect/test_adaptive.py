@@ -14,7 +14,7 @@ from robustft.errors import ConfigError
 from robustft.fusion.fuse import Fused, fuse, pilot, whom_to_ask
 from robustft.fusion.views import Rows, views_of
 from robustft.llm.client import Completion, Sampling, Scores, Tag
-from robustft.llm.scripted import ScriptedLLM, simulated_rows
+from robustft.llm.scripted import ScriptedLLM, SimulatedRow, simulated_rows
 from robustft.loading import make_config
 from robustft.records import Answer, Example, Message
 from robustft.tasks import make_task
@@ -84,9 +84,11 @@ def config(*experts: str, top_logprobs: int = 20, scripted: dict[str, Any] | Non
     )
 
 
-async def ask(examples: Sequence[Example], settings: Config) -> tuple[list[Answer], Fused, Asked, Notes]:
+async def ask(
+    examples: Sequence[Example], settings: Config, model: type[ScriptedLLM] = ScriptedLLM
+) -> tuple[list[Answer], Fused, Asked, Notes]:
     task = make_task(settings.task)
-    llm, notes = Asked(ScriptedLLM(settings.llm.scripted, simulated_rows(examples, task))), Notes()
+    llm, notes = Asked(model(settings.llm.scripted, simulated_rows(examples, task))), Notes()
 
     async def open_llm() -> Asked:
         return llm
@@ -99,19 +101,40 @@ async def ask(examples: Sequence[Example], settings: Config) -> tuple[list[Answe
 
 
 async def test_the_first_expert_is_asked_everything_and_the_next_the_pilot_and_the_undecided() -> None:
-    examples, settings = moods(), config("direct", "reasoning", budget=1.4)
+    examples, settings = moods(), config("direct", "reasoning", budget=1.4, scripted={"seed": 1})
     answers, fused, llm, _ = await ask(examples, settings)
     assert llm.rows("direct") == [example.id for example in examples]
     task = make_task(settings.task)
     before = fuse(views_of(Rows.of(examples, task), [answers[:200]], ("direct",), task), settings)
     wanted = whom_to_ask(before, settings)
-    assert llm.rows("reasoning") == [examples[row].id for row in wanted]
     drawn = pilot(before.views, settings)
+    in_turn = [*wanted[drawn[wanted]], *wanted[~drawn[wanted]]]
+    assert llm.rows("reasoning") == [examples[row].id for row in in_turn]
     assert set(np.flatnonzero(drawn)) < set(wanted)
     assert before.choice.confidence[wanted[~drawn[wanted]]].max() < settings.target_accuracy
     assert len(answers) == len(llm.calls) == 280 == 1.4 * 200
     assert fused.views.names == ("direct", "reasoning")
     assert len(fused.levels) == 2
+
+
+class Guessing(ScriptedLLM):
+    """Its reasoning knows nothing, and says so loudly."""
+
+    def _logp(self, row: SimulatedRow, tag: Tag) -> np.ndarray:
+        if tag.expert != "reasoning":
+            return super()._logp(row, tag)
+        logits = 2.0 * self._rng(tag, "guess").standard_normal(len(row.candidates))
+        return np.asarray(logits - np.log(np.exp(logits).sum()))
+
+
+async def test_an_expert_who_tells_the_pilot_nothing_is_asked_no_further() -> None:
+    examples, settings = moods(1200), config("direct", "reasoning", pilot=300)
+    drawn = pilot((await ask(examples, config("direct")))[1].views, settings)
+    _, fused, llm, _ = await ask(examples, settings, Guessing)
+    assert llm.rows("reasoning") == [examples[row].id for row in np.flatnonzero(drawn)]
+    assert fused.identified
+    _, _, able, _ = await ask(examples, settings)
+    assert len(able.rows("reasoning")) > 300
 
 
 async def test_nobody_else_is_asked_where_the_first_expert_settles_it() -> None:

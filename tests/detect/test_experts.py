@@ -25,10 +25,12 @@ class Fake:
     def __init__(self, *texts: str, scores: Sequence[float] = (0.0, 0.0, 0.0), blank: Sequence[float] = ()) -> None:
         self.texts, self.scores, self.blank = list(texts), tuple(scores), tuple(blank)
         self.asked: list[list[Message]] = []
+        self.samplings: list[Sampling] = []
         self.identity: dict[str, object] = {}
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling, tag: Tag | None = None) -> Completion:
         self.asked.append(list(messages))
+        self.samplings.append(sampling)
         return Completion(self.texts.pop(0), usage=Usage(10, 5))
 
     async def score(self, messages: Sequence[Message], candidates: Sequence[str], tag: Tag | None = None) -> Scores:
@@ -40,7 +42,8 @@ class Fake:
 
 
 def experts(*names: str, **sections: Any) -> list[Any]:
-    config = make_config({"method": "paper", "task": {"instruction": "Mood?"}, "experts": names, **sections})
+    tree = {"method": "paper", "task": {"instruction": "Mood?"}, "experts": names} | sections
+    config = make_config(tree)
     return list(make_experts(config, make_task(config.task)))
 
 
@@ -51,6 +54,23 @@ async def test_direct_asks_once_and_shows_the_options() -> None:
     asked = llm.asked[0][-1]["content"]
     assert asked.startswith("Mood?\n\nProfit rose.\n\nA. negative")
     assert "Answer: the capital letter" in asked
+
+
+@pytest.mark.parametrize(
+    ("changes", "choices"),
+    [
+        ({"method": "posterior"}, (" A", " B", " C")),
+        ({"method": "posterior", "prompts": {"direct": "{question} {answer_form}"}}, ()),
+        ({"method": "posterior", "task": {"kind": "short"}}, ()),
+        ({"method": "paper"}, ()),
+    ],
+    ids=["posterior", "prompt of one's own", "no options", "paper"],
+)
+async def test_direct_asks_for_a_letter_where_only_probabilities_count(changes: Any, choices: tuple[str, ...]) -> None:
+    llm = Fake("Answer: C")
+    await experts("direct", **changes)[0].answer(EXAMPLE, llm)
+    assert [sampling.choices for sampling in llm.samplings] == [choices]
+    assert [sampling.prefix for sampling in llm.samplings] == ["Answer:" if choices else ""]
 
 
 async def test_reasoning_revises_in_rounds_and_adds_up_its_tokens() -> None:

@@ -40,7 +40,7 @@ async def test_a_run_can_go_on(tmp_path: Path) -> None:
     lines = done.stdout.splitlines()
     assert lines[0] == f"m at {endpoint.url}"
     assert lines[1].startswith("reachable: ok: answers after")
-    assert any(line.startswith("constraint: degraded: response_format ignored") for line in lines)
+    assert any(line.startswith("constraint: degraded: structured_outputs ignored") for line in lines)
     assert lines[-1] == "a run can go on"
     assert len(lines) <= 24
     (kept,) = (tmp_path / "cache").rglob("*.json")

@@ -85,11 +85,11 @@ FAULTY: dict[str, tuple[Changes, dict[str, tuple[str, str]]]] = {
     ),
     "ignores constraints": (
         {"constrains": ()},
-        {"constraint": ("degraded", "response_format ignored, structured_outputs ignored, guided_choice ignored")},
+        {"constraint": ("degraded", "structured_outputs ignored, response_format ignored, guided_choice ignored")},
     ),
     "refuses constraints": (
         {"refused": ("response_format", "structured_outputs", "guided_choice")},
-        {"constraint": ("degraded", "response_format refused, structured_outputs refused, guided_choice refused")},
+        {"constraint": ("degraded", "structured_outputs refused, response_format refused, guided_choice refused")},
     ),
     "vLLM's constraint": (
         {"constrains": ("structured_outputs",)},

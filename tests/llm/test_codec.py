@@ -115,8 +115,12 @@ def test_everything_that_is_sent_changes_the_key() -> None:
         "seed": 0,
         "sample": 1,
     }
-    assert set(changed) == {field.name for field in fields(Sampling)}
+    # a prefix is sent with choices alone
+    assert {*changed, "prefix", "choices"} == {field.name for field in fields(Sampling)}
     keys = [key(sampling=replace(Sampling(), **{name: value})) for name, value in changed.items()]
+    keys += [
+        key(sampling=Sampling(prefix=begun, choices=c)) for begun in "xy" for c in (("A",), ("A", "B"), ("B", "A"))
+    ]
     keys += [key(IDENTITY | {name: "other"}) for name in IDENTITY]
     keys += [key(messages=MESSAGES[:1]), key(messages=MESSAGES[::-1])]
     keys += [key(messages=[Message(role="user", content="Be brief."), MESSAGES[1]])]

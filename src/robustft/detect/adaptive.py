@@ -10,7 +10,7 @@ from threadpoolctl import threadpool_limits
 from robustft.detect.experts import Expert, make_experts
 from robustft.errors import ConfigError
 from robustft.fusion.fitting import Priors
-from robustft.fusion.fuse import Fused, fuse, whom_to_ask
+from robustft.fusion.fuse import Fused, fuse, in_turn, worthwhile
 from robustft.fusion.probe import partitions_of, with_probe
 from robustft.fusion.views import PROBE, Rows, Views, views_of
 from robustft.llm import asking
@@ -39,25 +39,33 @@ async def ask_until_sure(work: Work) -> tuple[list[Stored[Answer]], Fused]:
         said += await _probe(seen(), work)
     fused = fuse(seen(), config)
     for expert in experts[1:]:
-        asked = whom_to_ask(fused, config)
-        if len(asked):
-            said += await _asked(expert, Taken(work.examples, asked), work)
+        first, further = in_turn(fused, config)
+        if len(first):
+            said += await _asked(expert, Taken(work.examples, first), work)
+            if len(further) and worthwhile(fused, seen(), expert.name, config):
+                said += await _asked(expert, Taken(work.examples, further), work, ", further")
             fused = fuse(seen(), config)
     return said, fused
 
 
-async def _asked(expert: Expert, examples: Sequence[Example], work: Work) -> list[Stored[Answer]]:
-    """Ask one expert about some rows; more samples where an answer comes without any log-probabilities."""
+async def _asked(expert: Expert, examples: Sequence[Example], work: Work, turn: str = "") -> list[Stored[Answer]]:
+    """Ask one expert about some rows; more samples where an answer comes without any log-probabilities.
+
+    `turn` is put behind its name where this is not the first of its turns.
+    """
     config = work.config
-    (answers,) = await asking.ask_all(expert.name, [expert.name], expert.answer, zip(examples), len(examples), work)
+
+    async def ask(one: Expert, rows: Sequence[Example]) -> Stored[Answer]:
+        (answers,) = await asking.ask_all(one.name + turn, [one.name], one.answer, zip(rows), len(rows), work)
+        return answers
+
+    answers = await ask(expert, examples)
     if expert.name == "likelihood" and config.likelihood.prior == "batch":
         answers = asking.batch_corrected(answers, examples, work.folder)
     said = [answers]
     blind = np.flatnonzero([_gives_no_numbers(answer) for answer in answers])
     for number in range(2, config.posterior.samples + 1 if len(blind) else 0):
-        again = expert.sampled(number)
-        rows = zip(Taken(examples, blind))
-        said += await asking.ask_all(again.name, [again.name], again.answer, rows, len(blind), work)
+        said.append(await ask(expert.sampled(number), Taken(examples, blind)))
     return said
 
 

@@ -14,6 +14,7 @@ from robustft.doctor.long import long_prompts
 from robustft.doctor.needs import LOGPROBS, SCORES, needed
 from robustft.doctor.probes import (
     CAPITAL,
+    CHOOSES,
     CONSTRAINTS,
     COUNTING,
     QUESTION,
@@ -33,6 +34,7 @@ from robustft.llm.openai.model import OpenAILLM
 from robustft.llm.openai.replies import read_logprobs
 from robustft.records import Message
 
+FREELY = "needs none: asks in words, reads free text"
 _SIBLINGS = 5
 _LIMIT = 16
 _MARKS = re.compile(r"</?\w*(?:think|thought|reason)\w*>|<\|channel\|>|\[/?THINK\]|◁/?think▷", re.IGNORECASE)
@@ -150,7 +152,7 @@ async def scoring(visit: Visit) -> Finding:
 
 async def constraint(visit: Visit) -> Finding:
     """Ask for an answer that only a constraint can bring about."""
-    outcomes = []
+    outcomes, visit.chooses = [], False
     for form, keys in CONSTRAINTS.items():
         try:
             said = await visit.ask(CAPITAL, Sampling(max_tokens=visit.room + 16), **keys)
@@ -160,9 +162,11 @@ async def constraint(visit: Visit) -> Finding:
             outcomes.append(f"{form} refused")
             continue
         if any(stone in said.completion.text for stone in STONES):
-            return Finding("ok", f"{form} is honoured", "needs none: reads free text")
+            visit.chooses = form == CHOOSES
+            way = "method posterior asks direct for one token, an option's letter" if visit.chooses else FREELY
+            return Finding("ok", f"{form} is honoured", way)
         outcomes.append(f"{form} ignored")
-    return Finding("degraded", ", ".join(outcomes), "needs none: asks in words, reads free text")
+    return Finding("degraded", ", ".join(outcomes), FREELY)
 
 
 async def determinism(visit: Visit) -> Finding:

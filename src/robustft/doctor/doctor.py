@@ -56,6 +56,7 @@ async def _examine_endpoint(visit: Visit, say: Say) -> Report:
         takes_alternatives=visit.dialect.alternatives,
         gives_logprobs=visit.gives_logprobs,
         gives_scores=visit.gives_scores,
+        chooses=visit.chooses,
     )
     return _report(visit, findings, kept)
 

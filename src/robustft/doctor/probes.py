@@ -20,17 +20,19 @@ _SCHEMA = {
     "required": ["answer"],
     "additionalProperties": False,
 }
+CHOOSES = "structured_outputs"
+"""The one that a run uses."""
 CONSTRAINTS: dict[str, dict[str, object]] = {
+    CHOOSES: {"structured_outputs": {"choice": list(STONES)}},
     "response_format": {
         "response_format": {
             "type": "json_schema",
             "json_schema": {"name": "stone", "strict": True, "schema": _SCHEMA},
         }
     },
-    "structured_outputs": {"structured_outputs": {"choice": list(STONES)}},
     "guided_choice": {"guided_choice": list(STONES)},
 }
-"""The ways in which servers take a constraint: OpenAI's, vLLM's, and older vLLM's."""
+"""The ways in which servers take a constraint: vLLM's, OpenAI's, and older vLLM's."""
 
 NEEDLES = ("lighthouse", "marigold")
 """The passwords of the short and of the long prompt."""

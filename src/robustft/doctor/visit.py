@@ -41,6 +41,7 @@ class Visit:
     coldest: float = 0.0
     gives_logprobs: bool | None = None
     gives_scores: bool | None = None
+    chooses: bool | None = None
     tokens: dict[str, int] = field(default_factory=lambda: {"prompt_tokens": 0, "completion_tokens": 0})
 
     @property

@@ -7,7 +7,7 @@ more because they were undecided are no fair sample: their labels were looked at
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,9 @@ from robustft.fusion.identified import Findings, findings
 from robustft.fusion.posterior import Fusion, fit, posterior
 from robustft.fusion.target import Choice, choose, expected_accuracy, keep_labels, suspects
 from robustft.fusion.views import TAUGHT, Views
+
+WORTH = 0.01
+"""What a view must add to the confidence of undecided rows, on average: one more of a hundred is right then."""
 
 _PILOT = 0x9110
 _PILOT_SHARE = 4
@@ -104,6 +107,35 @@ def whom_to_ask(fused: Fused, config: Config) -> NDArray[np.int64]:
     order = np.argsort(fused.choice.confidence, kind="stable")
     undecided = [row for row in order if open_rows[row]] if fused.identified else []
     return np.union1d(np.flatnonzero(first), np.array(undecided[:left], dtype=np.int64))
+
+
+def in_turn(fused: Fused, config: Config) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return whom to ask of the next view at once, the pilot, and whom after that, where it is `worthwhile`."""
+    asked = whom_to_ask(fused, config)
+    drawn = pilot(fused.views, config)[asked]
+    return asked[drawn], asked[~drawn]
+
+
+def worthwhile(fused: Fused, views: Views, newest: str, config: Config) -> bool:
+    """Say whether the `newest` view tells anything of rows that are undecided, by what it said of the pilot.
+
+    `fused`: what was believed before it was asked; `views`: with it. A view whose answers raise the confidence of the
+    pilot's undecided rows by less than `WORTH` on average, for sure (two standard errors), won't decide others: their
+    calls are spared. Where the pilot has no such row nothing is known of it, and it is asked.
+    """
+    rows = np.flatnonzero(pilot(views, config) & (views.asked[:, views.names.index(newest)] > 0))
+    undecided = fused.choice.confidence[rows] < config.target_accuracy
+    if not undecided.any():
+        return True
+    with threadpool_limits(1, "blas"):
+        heard = views.evidence(range(len(views.names))).rows(rows)
+        fusion = fit(heard, _priors(config, fused.levels[0].fusion), config.posterior.noise, config.seed)
+        logp = heard.logp.copy()
+        own = logp[:, views.names.index(newest)]
+        own[~np.isnan(own)] = 0.0
+        silent = replace(heard, logp=logp)
+        gained = (posterior(heard, fusion).max(axis=1) - posterior(silent, fusion).max(axis=1))[undecided]
+    return float(gained.mean() + 2.0 * gained.std() / np.sqrt(len(gained))) > WORTH
 
 
 def _levels(views: Views, drawn: NDArray[np.bool_], config: Config) -> tuple[Level, ...]:

@@ -14,7 +14,8 @@ class Sampling:
     """How to draw a completion. `top_logprobs`: alternatives wanted at each token (0: none, and no logprobs).
 
     `seed` is sent where a backend takes one; `sample` numbers repeated draws of the same request, so that the ledger
-    keeps them apart.
+    keeps them apart. With `choices` the reply begins with `prefix`, and one of the choices is all that follows: a
+    token or two instead of a text. A backend that can't be held to it replies freely.
     """
 
     temperature: float = 0.0
@@ -24,6 +25,8 @@ class Sampling:
     stop: tuple[str, ...] = ()
     seed: int | None = None
     sample: int = 0
+    prefix: str = ""
+    choices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +43,8 @@ class Completion:
 
     `tokens`, `logprobs` (natural log of each sampled token's probability) and `top_logprobs` (token text to log p,
     at each position) are aligned and None where the backend gives none; their concatenation may hold more than
-    `text` (reasoning, special tokens). `finish` is the backend's word: 'stop', 'length', 'content_filter', ...
+    `text` (reasoning, special tokens). A prefix that the reply was begun with is the first of them, with log p 0.
+    `finish` is the backend's word: 'stop', 'length', 'content_filter', ...
     """
 
     text: str

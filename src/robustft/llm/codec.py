@@ -40,6 +40,8 @@ def request_key(
             "seed": sampling.seed,
             "sample": sampling.sample,
         }
+        if sampling.choices:
+            sent["choices"] = [sampling.prefix, *sampling.choices]
     if candidates is not None:
         sent["candidates"] = list(candidates)
     try:

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
-from robustft.fusion.fuse import Fused, fuse, whom_to_ask
+from robustft.fusion.fuse import Fused, fuse, in_turn, worthwhile
 from robustft.fusion.views import Rows, Views, views_of
 from robustft.records import OF_RELABEL, Answer, Example, by_row
 from robustft.relabel.neighbours import clean_neighbours, ids_shown
@@ -45,21 +46,26 @@ async def ask_further(work: Work, said: Sequence[Stored[Answer]]) -> Asked:
         return views_of(rows, [*said, *new], config.experts, work.task)
 
     fused = fuse(seen(), config)
-    for name in wanted:
-        places = whom_to_ask(fused, config)
-        if not len(places):
-            continue
+
+    async def ask(name: str, places: NDArray[np.int64], turn: str) -> Stored[Answer]:
         asked = Taken(examples, places)
         if name == "context":
             near = await _neighbours(places.tolist(), fused, work)
-            shown |= ids_shown(examples, places.tolist(), near)
+            shown.update(ids_shown(examples, places.tolist(), near))
             rows_of = at_random(examples, work.folder)
             believed = ([_believed(rows_of[place], place, fused, work.task) for place in row] for row in near)
-            new.append(await ask_context(work, asked, believed))
-        else:
-            everything = by_row(examples, [*said, *new])
-            chosen = frozenset(places.tolist())
-            new.append(await ask_review(work, asked, (row for i, row in enumerate(everything) if i in chosen)))
+            return await ask_context(work, asked, believed, turn)
+        everything = by_row(examples, [*said, *new])
+        chosen = frozenset(places.tolist())
+        return await ask_review(work, asked, (row for i, row in enumerate(everything) if i in chosen), turn)
+
+    for name in wanted:
+        first, further = in_turn(fused, config)
+        if not len(first):
+            continue
+        new.append(await ask(name, first, name))
+        if len(further) and worthwhile(fused, seen(), name, config):
+            new.append(await ask(name, further, f"{name}, further"))
         fused = fuse(seen(), config)
     return Asked(new, shown, fused)
 

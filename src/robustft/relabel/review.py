@@ -123,19 +123,26 @@ def make_reviewer(config: Config, task: Task) -> Reviewer | ScoredReviewer:
     )
 
 
-async def ask_context(work: Work, rows: Sequence[Example], near: Iterable[Sequence[Example]]) -> Stored[Answer]:
-    """Ask about rows with the neighbours of each as examples. Raises ModelError when the model can't be reached."""
+async def ask_context(
+    work: Work, rows: Sequence[Example], near: Iterable[Sequence[Example]], turn: str = "context"
+) -> Stored[Answer]:
+    """Ask about rows with the neighbours of each as examples; `turn` names this part of the work, if there are several.
+
+    Raises ModelError when the model can't be reached.
+    """
     reviewer = make_reviewer(work.config, work.task)
     asked = zip(rows, near, strict=True)
-    (said,) = await asking.ask_all("context", ["context"], reviewer.context, asked, len(rows), work)
+    (said,) = await asking.ask_all(turn, ["context"], reviewer.context, asked, len(rows), work)
     return _corrected(said, rows, work)
 
 
-async def ask_review(work: Work, rows: Sequence[Example], said: Iterable[Sequence[Answer]]) -> Stored[Answer]:
+async def ask_review(
+    work: Work, rows: Sequence[Example], said: Iterable[Sequence[Answer]], turn: str = "review"
+) -> Stored[Answer]:
     """Ask for the last word on some rows; `said`: all that was said of each. Raises ModelError as `ask_context`."""
     reviewer = make_reviewer(work.config, work.task)
     asked = zip(rows, said, strict=True)
-    (reviewed,) = await asking.ask_all("review", ["review"], reviewer.review, asked, len(rows), work)
+    (reviewed,) = await asking.ask_all(turn, ["review"], reviewer.review, asked, len(rows), work)
     return _corrected(reviewed, rows, work)
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib.util import find_spec
 from typing import Any
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch", reason="the local backend needs robustft[local]")
@@ -110,6 +112,24 @@ async def test_a_sample_is_repeatable_and_its_own(llm: LocalLLM) -> None:
     together = await asyncio.gather(*(draw(*one) for one in asked))
     assert len(set(together)) == 4
     assert [await draw(*one) for one in asked] == together
+
+
+async def test_a_choice_is_as_likely_as_its_text_behind_the_prefix(llm: LocalLLM) -> None:
+    messages, choices = ask(SENTENCES[1]), (" A", " B", " C")
+    sampling = Sampling(1.0, top_logprobs=1, seed=0, prefix="Answer:", choices=choices)
+    draws = await asyncio.gather(*(llm.complete(messages, replace(sampling, sample=n)) for n in range(400)))
+    alternatives = draws[0].top_logprobs
+    assert alternatives is not None
+    begun = llm._encode(messages) + llm._tokenise("Answer:")
+    logits = llm.weights.model(torch.tensor([begun])).logits[0, -1].float().log_softmax(-1)
+    expected = [float(logits[llm._tokenise(choice)[0]]) for choice in choices]
+    assert [alternatives[1][choice] for choice in choices] == pytest.approx(expected, abs=0.05)
+    p = np.exp(expected) / np.exp(expected).sum()
+    shares = [sum(draw.text == f"Answer:{choice}" for draw in draws) / 400 for choice in choices]
+    assert shares == pytest.approx(p, abs=5 * 0.025)
+    cold = await llm.complete(messages, replace(sampling, temperature=0.0))
+    assert cold.text == f"Answer:{choices[int(np.argmax(expected))]}"
+    assert (await llm.complete(messages, replace(sampling, sample=7))).text == draws[7].text
 
 
 async def test_a_stop_string_ends_the_text_before_it(llm: LocalLLM) -> None:

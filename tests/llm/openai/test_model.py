@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from llm import server
-from llm.server import ChatServer, raw
+from llm.server import ChatServer, raw, status
 from robustft.config import LLMConfig
 from robustft.errors import ModelError
 from robustft.llm.client import Completion, Sampling, Usage
@@ -54,6 +54,50 @@ async def test_a_request_and_its_reply() -> None:
     assert set(completion.top_logprobs[0]) == {"A", "A1", "A2"}
     assert (completion.reasoning, completion.finish) == ("so", "length")
     assert completion.usage == Usage(24, 9)
+
+
+CHOICE = Sampling(1.0, 9, top_logprobs=3, prefix="Answer:", choices=(" A", " B"))
+
+
+async def test_a_reply_is_held_to_choices_behind_a_prefix() -> None:
+    async with ChatServer(
+        answer=lambda body: body["structured_outputs"]["choice"][1], pieces=lambda text: [text]
+    ) as chat:
+        completion = await complete(chat, CHOICE)
+        body = chat.seen[0].body
+    assert body["messages"] == [*MESSAGES, {"role": "assistant", "content": "Answer:"}]
+    assert body["structured_outputs"] == {"choice": [" A", " B"]}
+    assert (body["continue_final_message"], body["add_generation_prompt"]) == (True, False)
+    assert (completion.text, completion.tokens) == ("Answer: B", ("Answer:", " B"))
+    assert completion.logprobs == (0.0, server.logprob(" B"))
+    assert completion.top_logprobs is not None
+    assert [set(top) for top in completion.top_logprobs] == [set(), {" B", " B1", " B2"}]
+    assert completion.usage.completion_tokens == 1
+
+
+@pytest.mark.parametrize(
+    "changes", [{"refused": ("structured_outputs",)}, {"refused": ("continue_final_message",)}, {}], ids=str
+)
+async def test_a_server_that_heeds_no_choices_is_asked_in_words_for_good(changes: Any) -> None:
+    async with ChatServer(answer=lambda body: "I'd say B.", **changes) as chat:
+        llm = open_llm(chat)
+        said = [(await llm.complete(MESSAGES, CHOICE)).text for _ in range(3)]
+        await llm.aclose()
+        held = ["structured_outputs" in wire.body for wire in chat.seen]
+    assert said == ["I'd say B."] * 3
+    assert held == [True, False, False, False]
+    assert chat.seen[1].body["messages"] == MESSAGES
+
+
+async def test_a_prompt_that_is_refused_anyway_tells_nothing_of_choices() -> None:
+    async with ChatServer(
+        answer=lambda body: body["structured_outputs"]["choice"][0], faults=[status(400)] * 2
+    ) as chat:
+        llm = open_llm(chat)
+        with pytest.raises(ModelError, match="refuses"):
+            await llm.complete(MESSAGES, CHOICE)
+        assert (await llm.complete(MESSAGES, CHOICE)).text == "Answer: A"
+        await llm.aclose()
 
 
 async def test_no_logprobs_are_asked_for_unless_wanted() -> None:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import lru_cache
 
+import numpy as np
 import orjson
 from jinja2 import TemplateError
 
@@ -61,6 +62,8 @@ class LocalLLM:
 
         A text that would outgrow the context ends there, with finish 'length'.
         """
+        if sampling.choices:
+            return await self._choose(messages, sampling)
         prompt = self._encode(messages)
         room = self._limit - len(prompt)
         if room < 1:
@@ -73,7 +76,9 @@ class LocalLLM:
         """Return log p of each candidate as the assistant's turn. Raises ModelError for an empty or too long one."""
         if not candidates:
             return Scores((), ())
-        prompt = self._encode(messages)
+        return await self._scored(self._encode(messages), candidates)
+
+    async def _scored(self, prompt: tuple[int, ...], candidates: Sequence[str]) -> Scores:
         tokens = tuple(self._tokenise(candidate) for candidate in candidates)
         if not all(tokens):
             raise ModelError("local model: an empty candidate can't be scored")
@@ -83,6 +88,26 @@ class LocalLLM:
         question = Question(prompt, tokens)
         logprobs = await self._scores.submit(question, len(prompt) + sum(len(candidate) - 1 for candidate in tokens))
         return Scores(logprobs, tuple(len(candidate) for candidate in tokens), Usage(len(prompt), 0))
+
+    async def _choose(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
+        """Draw one of the choices, each as likely as its text behind the prefix."""
+        scores = await self._scored(self._encode(messages) + self._tokenise(sampling.prefix), sampling.choices)
+        logp = np.array(scores.logprobs)
+        if sampling.temperature:
+            noise = np.random.default_rng(_seed(messages, sampling)).gumbel(size=len(logp))
+            place = int(np.argmax(logp / sampling.temperature + noise))
+        else:
+            place = int(np.argmax(logp))
+        text, usage = sampling.choices[place], Usage(scores.usage.prompt_tokens, scores.tokens[place])
+        if not sampling.top_logprobs:
+            return Completion(sampling.prefix + text, usage=usage)
+        return Completion(
+            sampling.prefix + text,
+            tokens=(sampling.prefix, text),
+            logprobs=(0.0, scores.logprobs[place]),
+            top_logprobs=({}, dict(zip(sampling.choices, scores.logprobs, strict=True))),
+            usage=usage,
+        )
 
     async def aclose(self) -> None:
         """Fail what still waits, end the running batch at its next token, and stop the thread."""

@@ -38,6 +38,8 @@ class Capabilities(BaseModel):
     """Whether its answers carry the log-probabilities of their tokens, in a form that can be read; null: not known."""
     gives_scores: bool | None = None
     """Whether it scores a given text (prompt_logprobs); null: not known."""
+    chooses: bool | None = None
+    """Whether it holds a reply to a list of choices (structured_outputs); null: not known."""
 
     @property
     def lesson(self) -> str:

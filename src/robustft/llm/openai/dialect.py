@@ -20,7 +20,7 @@ class Dialect:
     """The parameters that a server takes: how the length limit is named, and how many alternatives it lists a token.
 
     `fixed`: the name of the length limit is the user's choice and stays. `recalled`: it was found earlier, and the
-    server may have changed since. `seeded`: seeds are sent.
+    server may have changed since. `seeded`: seeds are sent. `chooses`: a reply can be held to a list of choices.
     """
 
     length: str = "max_tokens"
@@ -29,13 +29,17 @@ class Dialect:
     alternatives: int = 20
     seeded: bool = False
     recalled: bool = False
+    chooses: bool = True
 
     @classmethod
     def of(cls, config: LLMConfig, known: Capabilities | None = None) -> Dialect:
         """Return what to begin with: what the user chose, else what is known of the server."""
-        begin = cls(seeded=config.send_seed)
+        # a file of requests is too dear for finding out whether the server takes them
+        begin = cls(seeded=config.send_seed, chooses=config.lane == "live")
         if known is not None:
             begin = replace(begin, logprobs=known.takes_logprobs, alternatives=known.takes_alternatives)
+        if known is not None and known.chooses is not None:
+            begin = replace(begin, chooses=known.chooses)
         if config.token_parameter != "auto":
             return replace(begin, length=config.token_parameter, fixed=True)
         if known is not None and known.length != begin.length:

@@ -7,6 +7,7 @@ import logging
 import math
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -22,7 +23,15 @@ from robustft.llm.openai.dialect import Dialect
 from robustft.llm.openai.endpoint import Endpoint, RefusedError
 from robustft.llm.openai.lane import UNKEPT, Lane, LiveLane
 from robustft.llm.openai.pauses import Backoff
-from robustft.llm.openai.replies import PromptToken, candidate_length, read_completion, read_prompt, read_usage, spells
+from robustft.llm.openai.replies import (
+    PromptToken,
+    candidate_length,
+    chosen,
+    read_completion,
+    read_prompt,
+    read_usage,
+    spells,
+)
 from robustft.records import Message
 
 Reply = TypeVar("Reply")
@@ -66,12 +75,41 @@ class OpenAILLM:
 
     async def complete(self, messages: Sequence[Message], sampling: Sampling, tag: Tag | None = None) -> Completion:
         """Return one completion; tokens and logprobs are None where the server gives none. Raises ModelError."""
+        if not sampling.choices or not self._dialect.chooses:
+            return await self._write(messages, replace(sampling, prefix="", choices=()))
+        if (chosen := await self._choose(messages, sampling)) is not None:
+            return chosen
+        written = await self._write(messages, replace(sampling, prefix="", choices=()))
+        if self._dialect.chooses:
+            _log.warning("%s doesn't hold a reply to a list of choices; it is asked in words", self._lane.base_url)
+            self._dialect = replace(self._dialect, chooses=False)
+        return written
 
+    async def _write(self, messages: Sequence[Message], sampling: Sampling) -> Completion:
         def body(dialect: Dialect) -> dict[str, Any]:
             return {"model": self._model, "messages": messages, **dialect.ask(sampling), **self._extra}
 
         name = partial(request_key, self.identity, "complete", messages, sampling=sampling)
         return await self._chat(body, read_completion, name)
+
+    async def _choose(self, messages: Sequence[Message], sampling: Sampling) -> Completion | None:
+        """Ask for one of the choices behind the prefix; None where the server refuses that, or heeds it not."""
+        begun = [*messages, Message(role="assistant", content=sampling.prefix)]
+
+        def body(dialect: Dialect) -> dict[str, Any]:
+            constraint = {
+                "add_generation_prompt": False,
+                "continue_final_message": True,
+                "structured_outputs": {"choice": list(sampling.choices)},
+            }
+            return {"model": self._model, "messages": begun, **dialect.ask(sampling), **constraint, **self._extra}
+
+        name = partial(request_key, self.identity, "complete", messages, sampling=sampling)
+        try:
+            reply = await self._chat(body, read_completion, name)
+        except RefusedError:
+            return None
+        return chosen(reply, sampling)
 
     async def score(self, messages: Sequence[Message], candidates: Sequence[str], tag: Tag | None = None) -> Scores:
         """Return log p of one candidate as the assistant's turn; `llm.split.SplitScores` asks for several so.

@@ -6,9 +6,10 @@ import math
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
-from robustft.llm.client import Completion, Usage
+from robustft.llm.client import Completion, Sampling, Usage
 
 Logprobs = tuple[
     tuple[str, ...] | None,
@@ -42,6 +43,20 @@ def read_completion(reply: Any) -> Completion:
         reasoning=reasoning,
         finish=str(finish),
         usage=read_usage(reply),
+    )
+
+
+def chosen(reply: Completion, sampling: Sampling) -> Completion | None:
+    """Return the reply with the prefix that it was begun with; None where it is none of the choices."""
+    text = next((choice for choice in sampling.choices if choice.strip() == reply.text.strip()), None)
+    if text is None:
+        return None
+    return replace(
+        reply,
+        text=sampling.prefix + text,
+        tokens=None if reply.tokens is None else (sampling.prefix, *reply.tokens),
+        logprobs=None if reply.logprobs is None else (0.0, *reply.logprobs),
+        top_logprobs=None if reply.top_logprobs is None else ({}, *reply.top_logprobs),
     )
 
 
