@@ -260,6 +260,6 @@ def test_a_file_that_reads_back_otherwise_is_an_error(tmp_path: Path, monkeypatc
         return path
 
     monkeypatch.setattr(exports, "write_rows", write_less)
-    with pytest.raises(DataError, match="doesn't read back as it was written"):
+    with pytest.raises(DataError, match="doesn't read back as what was meant"):
         write_exports(tmp_path, [row_of("1"), row_of("2")], ALL, "set", RECIPE)
     assert list(tmp_path.iterdir()) == []

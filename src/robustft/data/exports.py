@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from array import array
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
 from pathlib import Path
+from typing import Any
 
 from robustft.config import DataConfig, ExportConfig
 from robustft.data.files import file_rows
-from robustft.data.formats import Shape, llamafactory_entry
+from robustft.data.formats import Keys, Shape, llamafactory_entry
 from robustft.data.layouts import Turns, to_turns
 from robustft.data.recipes import HEAD, Recipe, recipes
 from robustft.data.survey import Survey, survey
-from robustft.data.train_rows import Rows, TrainRow, file_row, is_pair
+from robustft.data.train_rows import Rows, file_row, is_pair
 from robustft.data.writing import write_rows
 from robustft.errors import DataError
 from robustft.run import write_atomically
@@ -92,29 +94,33 @@ class TrainFile:
     mixed: frozenset[str]
 
     def write(self, rows: Rows, path: Path | None = None) -> None:
-        """Write the rows, or those that are pairs, and read them again to see that they say what was meant.
+        """Write the rows, or those that are pairs, and read the file to see that it says what was meant.
 
         `path`: another place, for some of the rows. Raises DataError.
         """
-        place = path or self.path
-        write_rows(place, (file_row(row, self.shape, self.mixed) for row in self._of(rows)))
-        for number, (row, found) in enumerate(zip_longest(self._of(rows), file_rows(place)), 1):
-            content = None if row is None else file_row(row, self.shape, self.mixed)
-            if found is None or content is None or found.problem or [*found.values.items()] != [*content.items()]:
-                raise _broken(place, number, "it was written")
-            if not self.shape.pairs and to_turns(found.values, self.shape.format, DataConfig()) != Turns(
-                row.messages, row.response
-            ):
-                raise _broken(place, number, "what was meant")
+        place, meant = path or self.path, array("q")
 
-    def _of(self, rows: Rows) -> Iterable[TrainRow]:
-        return filter(is_pair, rows) if self.shape.pairs else rows
+        def contents() -> Iterator[Keys]:
+            for row in filter(is_pair, rows) if self.shape.pairs else rows:
+                content = file_row(row, self.shape, self.mixed)
+                meant.append(self._sum(content, Turns(row.messages, row.response)))
+                yield content
 
+        write_rows(place, contents())
+        for number, (wanted, found) in enumerate(zip_longest(meant, file_rows(place)), 1):
+            if found is None or found.problem or wanted != self._sum(found.values, self._turns(found.values)):
+                place.unlink()
+                raise DataError("doesn't read back as what was meant; please report this", path=place, row=number)
 
-def _broken(path: Path, row: int, meant: str) -> DataError:
-    """Remove the file. Returns what is to be raised."""
-    path.unlink()
-    return DataError(f"doesn't read back as {meant}; please report this", path=path, row=row)
+    def _turns(self, content: Mapping[str, Any]) -> Turns | None:
+        return None if self.shape.pairs else to_turns(content, self.shape.format, DataConfig())
+
+    def _sum(self, content: Mapping[str, Any], turns: Turns | None) -> int:
+        """Return a checksum of a row: its columns in their order and, unless it is a pair, its turns."""
+        if self.shape.pairs or turns is None:
+            return hash(repr([*content.items()]))
+        spoken = [(turn["role"], turn["content"]) for turn in turns.messages]
+        return hash(repr((*content.items(), spoken, turns.response)))
 
 
 def _dataset_info(path: Path, files: Sequence[TrainFile]) -> str:

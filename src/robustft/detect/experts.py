@@ -58,7 +58,7 @@ class Direct:
     """The answer at once (the paper's base view).
 
     The paper has it written freely, and a text that can't be read is lost. Method posterior needs the options'
-    probabilities alone, and asks for the one token that tells them (`chooses`), which costs a tenth as much.
+    probabilities alone, and asks for the one token that tells them (`chooses`).
     """
 
     task: Task

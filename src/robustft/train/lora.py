@@ -123,6 +123,7 @@ def _run(
     """Train, and leave the adapter in `place`. Returns what came of it."""
     from robustft.llm.local.weights import quiet
     from robustft.train.following import Following, curve
+    from robustft.train.memory import Returning
     from robustft.train.trainer import make_dataset, make_trainer, rows_of_step
 
     step = rows_of_step(settings)
@@ -134,6 +135,7 @@ def _run(
         warnings.simplefilter("ignore", FutureWarning)  # of the libraries, about each other
         trainer = make_trainer(loaded, make_dataset(tokens, weights, places), settings, place)
         trainer.add_callback(following)
+        trainer.add_callback(Returning())
         trained = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
         trainer.save_model(str(place / "adapter"))
     seconds = max(trained.metrics["train_runtime"], 1e-3)
