@@ -68,7 +68,7 @@ def config(accuracy: float, **posterior: Any) -> Config:
             "method": "posterior",
             "experts": ["direct", "context", "review"],
             "llm": {"backend": "scripted", "scripted": {"accuracy": accuracy}},
-            "posterior": {"noise": "symmetric", "pilot": 20} | posterior,
+            "posterior": {"noise": "symmetric", "pilot": 50} | posterior,
         }
     )
 
@@ -112,7 +112,7 @@ async def run(settings: Config) -> Ran:
 
 @pytest.fixture(scope="module")
 def ran() -> Ran:
-    return asyncio.run(run(config(0.8)))
+    return asyncio.run(run(config(0.8, budget=2.0)))
 
 
 def test_context_and_review_are_asked_of_the_undecided_within_the_budget(ran: Ran) -> None:

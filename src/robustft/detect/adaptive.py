@@ -32,19 +32,23 @@ async def ask_until_sure(work: Work) -> tuple[list[Stored[Answer]], Fused]:
     if experts:
         said += await _asked(experts[0], work.examples, work)
 
-    def seen() -> Views:
-        return views_of(rows, said, config.experts, work.task)
+    def seen(more: Sequence[Stored[Answer]] = ()) -> Views:
+        return views_of(rows, [*said, *more], config.experts, work.task)
 
     if PROBE in config.experts:
         said += await _probe(seen(), work)
     fused = fuse(seen(), config)
     for expert in experts[1:]:
         first, further = in_turn(fused, config)
-        if len(first):
-            said += await _asked(expert, Taken(work.examples, first), work)
-            if len(further) and worthwhile(fused, seen(), expert.name, config):
-                said += await _asked(expert, Taken(work.examples, further), work, ", further")
-            fused = fuse(seen(), config)
+        if not len(first):
+            continue
+        turns = await _asked(expert, Taken(work.examples, first), work)
+        if len(further) and worthwhile(fused, seen(turns), expert.name, config):
+            turns += await _asked(expert, Taken(work.examples, further), work, ", further")
+            asked = Taken(work.examples, np.union1d(first, further))
+            turns = asking.in_row_order(asked, turns, work.folder)
+        said += turns
+        fused = fuse(seen(), config)
     return said, fused
 
 

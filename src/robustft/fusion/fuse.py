@@ -21,8 +21,8 @@ from robustft.fusion.posterior import Fusion, fit, posterior
 from robustft.fusion.target import Choice, choose, expected_accuracy, keep_labels, suspects
 from robustft.fusion.views import TAUGHT, Views
 
-WORTH = 0.01
-"""What a view must add to the confidence of undecided rows, on average: one more of a hundred is right then."""
+WORTH = 0.02
+"""What a view must add to the confidence of undecided rows, on average: two more of a hundred are right then."""
 
 _PILOT = 0x9110
 _PILOT_SHARE = 4
@@ -120,7 +120,7 @@ def worthwhile(fused: Fused, views: Views, newest: str, config: Config) -> bool:
     """Say whether the `newest` view tells anything of rows that are undecided, by what it said of the pilot.
 
     `fused`: what was believed before it was asked; `views`: with it. A view whose answers raise the confidence of the
-    pilot's undecided rows by less than `WORTH` on average, for sure (two standard errors), won't decide others: their
+    pilot's undecided rows by less than `WORTH` on average, to within a standard error, won't decide others: their
     calls are spared. Where the pilot has no such row nothing is known of it, and it is asked.
     """
     rows = np.flatnonzero(pilot(views, config) & (views.asked[:, views.names.index(newest)] > 0))
@@ -135,7 +135,7 @@ def worthwhile(fused: Fused, views: Views, newest: str, config: Config) -> bool:
         own[~np.isnan(own)] = 0.0
         silent = replace(heard, logp=logp)
         gained = (posterior(heard, fusion).max(axis=1) - posterior(silent, fusion).max(axis=1))[undecided]
-    return float(gained.mean() + 2.0 * gained.std() / np.sqrt(len(gained))) > WORTH
+    return float(gained.mean() + gained.std() / np.sqrt(len(gained))) > WORTH
 
 
 def _levels(views: Views, drawn: NDArray[np.bool_], config: Config) -> tuple[Level, ...]:

@@ -17,7 +17,7 @@ from robustft.engine.local import Progress, run_all
 from robustft.errors import ModelError, UnaskedError
 from robustft.llm.client import LLM, Completion, Sampling, Tag
 from robustft.prompts import Prompt
-from robustft.records import Answer, Example, Message
+from robustft.records import Answer, Example, Message, by_row
 from robustft.store import Spool, Stored
 from robustft.tasks.options import letters
 from robustft.tasks.task import Found, Reading, Task
@@ -170,6 +170,19 @@ async def heard(
 
     await run_all(ask, rows, at_once, take, progress)
     return [spool.stored() for spool in said.values()]
+
+
+def in_row_order(
+    examples: Iterable[Example], parts: Sequence[Stored[Answer]], folder: Path | None
+) -> list[Stored[Answer]]:
+    """Return a part for each who spoke, in the rows' order, from parts of which several may be one's turns."""
+    spools = dict[str, Spool[Answer]]()
+    for found in by_row(examples, parts):
+        for answer in found:
+            if answer.expert not in spools:
+                spools[answer.expert] = Spool(Answer, folder)
+            spools[answer.expert].add(answer)
+    return [spool.stored() for spool in spools.values()]
 
 
 def silent(example: Example, expert: str) -> Answer:

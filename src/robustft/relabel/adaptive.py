@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from robustft.fusion.fuse import Fused, fuse, in_turn, worthwhile
 from robustft.fusion.views import Rows, Views, views_of
+from robustft.llm import asking
 from robustft.records import OF_RELABEL, Answer, Example, by_row
 from robustft.relabel.neighbours import clean_neighbours, ids_shown
 from robustft.relabel.review import ask_context, ask_review
@@ -42,8 +43,8 @@ async def ask_further(work: Work, said: Sequence[Stored[Answer]]) -> Asked:
     rows, new = Rows.of(examples, work.task, work.reviewed), list[Stored[Answer]]()
     shown: dict[str, tuple[str, ...]] = {}
 
-    def seen() -> Views:
-        return views_of(rows, [*said, *new], config.experts, work.task)
+    def seen(more: Sequence[Stored[Answer]] = ()) -> Views:
+        return views_of(rows, [*said, *new, *more], config.experts, work.task)
 
     fused = fuse(seen(), config)
 
@@ -63,9 +64,11 @@ async def ask_further(work: Work, said: Sequence[Stored[Answer]]) -> Asked:
         first, further = in_turn(fused, config)
         if not len(first):
             continue
-        new.append(await ask(name, first, name))
-        if len(further) and worthwhile(fused, seen(), name, config):
-            new.append(await ask(name, further, f"{name}, further"))
+        turns = [await ask(name, first, name)]
+        if len(further) and worthwhile(fused, seen(turns), name, config):
+            turns.append(await ask(name, further, f"{name}, further"))
+            turns = asking.in_row_order(Taken(examples, np.union1d(first, further)), turns, work.folder)
+        new += turns
         fused = fuse(seen(), config)
     return Asked(new, shown, fused)
 
