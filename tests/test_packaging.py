@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
+import tomllib
 import zipfile
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -50,6 +53,17 @@ def test_the_wheel_holds_the_package_and_its_licence_alone(wheel: Path) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in names)
     sources = {path.relative_to(ROOT / "src").as_posix() for path in (ROOT / "src/robustft").rglob("*.*")}
     assert {name for name in sources if "__pycache__" not in name} <= set(names)
+
+
+def test_every_library_that_make_installs_is_in_the_lock() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = [*project["dependencies"], *chain(*project["optional-dependencies"].values())]
+    wanted = {re.split(r"[<>=\[; ]", line)[0].lower() for line in lines} - {"robustft"}
+    recipes = (ROOT / "Makefile").read_text(encoding="utf-8")
+    wanted |= set(re.findall(r"-c constraints\.txt ([a-z]\S*)", recipes))
+    lock = (ROOT / "constraints.txt").read_text(encoding="utf-8")
+    assert "mutmut" in wanted
+    assert wanted - set(re.findall(r"^([a-z0-9-]+)==\S+$", lock, re.MULTILINE)) == set()
 
 
 def test_the_citation_and_the_changelog_are_of_this_version() -> None:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +41,11 @@ def holding(folder: Path, secret: str) -> list[Path]:
 
 
 @pytest.mark.parametrize("fault", [None, echo, turn_away])
-async def test_the_key_is_in_no_file_and_no_message(
-    make: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: Any
+async def test_the_key_is_in_no_file_no_message_and_no_log(
+    make: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, fault: Any
 ) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", CANARY)
+    caplog.set_level(logging.DEBUG)
     notes = Notes()
     async with ChatServer(fault=fault, key=CANARY) as server:
         llm = {"backend": "openai", "base_url": server.url, "model": "m", "attempts": 1}
@@ -51,7 +56,7 @@ async def test_the_key_is_in_no_file_and_no_message(
         except RobustFTError as error:
             said = repr(error) + str(error) + repr(error.__cause__) + repr(error.__context__)
         assert {wire.authorization for wire in server.seen} == {f"Bearer {CANARY}"}
-    assert CANARY not in said + "".join(notes.lines) + repr(config)
+    assert CANARY not in said + "".join(notes.lines) + repr(config) + caplog.text
     assert bool(said) == (fault is turn_away)  # few rows that fail are marked, and end no run
     with sqlite3.connect(tmp_path / "ledger.sqlite") as ledger:
         ledger.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -95,13 +100,55 @@ def test_what_is_no_key_is_taken() -> None:
     assert llm.extra_body == body
 
 
-def test_a_traceback_of_the_program_holds_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Even a fault of our own shows the names of variables alone, not what they hold."""
+def config_file(folder: Path, url: str) -> Path:
+    write_moods(folder / "d.csv", n=24)
+    llm = {"backend": "openai", "base_url": url, "model": "m", "attempts": 1}
+    config = {"data": {"path": "d.csv"}, "llm": llm, "embedder": "tfidf", "ledger": "l.sqlite", "method": "paper"}
+    path = folder / "c.yaml"
+    path.write_text(yaml.safe_dump(config), encoding="utf-8")
+    return path
+
+
+async def test_no_command_says_or_writes_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", CANARY)
-    write_moods(tmp_path / "d.csv")
-    llm = {"backend": "openai", "base_url": "http://127.0.0.1:9/v1", "attempts": 1}
-    config = {"data": {"path": "d.csv"}, "llm": llm, "embedder": "tfidf", "ledger": "l.sqlite"}
-    (tmp_path / "c.yaml").write_text(yaml.safe_dump(config), encoding="utf-8")
-    done = robustft("run", tmp_path / "c.yaml", "-o", tmp_path / "run", code=1)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    run = tmp_path / "run"
+    async with ChatServer(answer=lambda body: "Answer: B", key=CANARY) as server:
+        config = config_file(tmp_path, server.url)
+        for words in (
+            ("doctor", config),
+            ("plan", config, "--pilot", 5),
+            ("run", config, "-o", run),
+            ("explain", run, "r0"),
+            ("export", run, "--format", "sharegpt"),
+            ("report", run),
+            ("review", run, "--export", tmp_path / "rows.json", "--decision", "keep"),
+            ("audit", config, "-o", tmp_path / "audited"),
+        ):
+            done = await asyncio.to_thread(robustft, *words)
+            assert CANARY not in done.stdout + done.stderr, words
+        assert len(server.seen) > 24
+    assert len(holding(tmp_path, "")) > 30
+    assert holding(tmp_path, CANARY) == []
+
+
+FAULT_OF_OUR_OWN = """
+from robustft.cli.app import main
+from robustft.llm.openai import endpoint
+endpoint.work_of = lambda reply: 1 / 0
+main()
+"""
+
+
+async def test_a_traceback_shows_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of our own, beneath all that holds the key, shows the lines of the program, not what variables hold."""
+    monkeypatch.setenv("OPENAI_API_KEY", CANARY)
+    async with ChatServer() as server:
+        config = config_file(tmp_path, server.url)
+        command = [sys.executable, "-c", FAULT_OF_OUR_OWN, "run", str(config), "-o", str(tmp_path / "run")]
+        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, check=False)
+        assert server.calls
+    assert "Traceback" in done.stderr
+    assert "ZeroDivisionError" in done.stderr
     assert CANARY not in done.stderr + done.stdout
     assert holding(tmp_path, CANARY) == []

@@ -17,7 +17,9 @@ FORBIDDEN_METHODS = {
     ("yaml", "unsafe_load"),
     ("torch", "load"),
     ("torch", "save"),
-    ("np", "save_pickle"),
+    ("torch", "hub"),
+    ("pd", "read_pickle"),
+    ("shutil", "unpack_archive"),
     ("os", "system"),
     ("os", "popen"),
 }
@@ -31,6 +33,8 @@ def offences(tree: ast.AST) -> list[str]:
             found += [alias.name for alias in node.names if alias.name.partition(".")[0] in FORBIDDEN_MODULES]
         if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] in FORBIDDEN_MODULES:
             found.append(str(node.module))
+        if isinstance(node, ast.ImportFrom):
+            found += [f"{module}.{name}" for module, name in FORBIDDEN_METHODS if _brings(node, module, name)]
         if not isinstance(node, ast.Call):
             continue
         if isinstance(node.func, ast.Name) and node.func.id in FORBIDDEN_CALLS:
@@ -46,6 +50,10 @@ def offences(tree: ast.AST) -> list[str]:
     return found
 
 
+def _brings(node: ast.ImportFrom, module: str, name: str) -> bool:
+    return node.module == {"np": "numpy", "pd": "pandas"}.get(module, module) and name in [a.name for a in node.names]
+
+
 @pytest.mark.parametrize("path", FILES, ids=[path.relative_to(SOURCE).as_posix() for path in FILES])
 def test_no_code_comes_from_data(path: Path) -> None:
     assert offences(ast.parse(path.read_text(encoding="utf-8"))) == []
@@ -53,5 +61,7 @@ def test_no_code_comes_from_data(path: Path) -> None:
 
 def test_an_offence_would_be_found() -> None:
     lines = ["import pickle", "from joblib import load", "eval('1')", "yaml.load(x)", "np.load(f, allow_pickle=True)"]
-    code = "\n".join([*lines, "run(shell=True)"])
-    assert offences(ast.parse(code)) == ["pickle", "joblib", "eval", "yaml.load", "allow_pickle=True", "shell=True"]
+    code = "\n".join([*lines, "run(shell=True)", "from os import path, system", "from pandas import read_pickle as r"])
+    assert sorted(offences(ast.parse(code))) == sorted(
+        ["pickle", "joblib", "eval", "yaml.load", "allow_pickle=True", "shell=True", "os.system", "pd.read_pickle"]
+    )

@@ -19,11 +19,11 @@ from support import write_moods
 ALONE = ["unshare", "--map-root-user", "--mount"]
 
 
-def config_file(folder: Path, rows: int) -> Path:
+def config_file(folder: Path, rows: int, ledger: str = "l.sqlite") -> Path:
     write_moods(folder / "d.csv", n=rows)
     tree = {"data": {"path": "d.csv", "truth": "truth"}, "llm": {"backend": "scripted"}, "method": "paper"}
     path = folder / "c.yaml"
-    path.write_text(yaml.safe_dump(tree | {"embedder": "tfidf", "ledger": "l.sqlite"}), encoding="utf-8")
+    path.write_text(yaml.safe_dump(tree | {"embedder": "tfidf", "ledger": ledger}), encoding="utf-8")
     return path
 
 
@@ -34,9 +34,12 @@ def in_a_namespace(script: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([*ALONE, "sh", "-c", script], capture_output=True, text=True, check=False)
 
 
-@pytest.mark.parametrize("size", ["16k", "64k", "160k", "320k"])
-def test_a_full_disk_is_said_and_the_run_goes_on_with_room(tmp_path: Path, size: str) -> None:
-    config, disk, whole = config_file(tmp_path, 1500), tmp_path / "disk", tmp_path / "whole"
+@pytest.mark.parametrize(
+    ("size", "ledger"),
+    [("16k", "l.sqlite"), ("64k", "l.sqlite"), ("160k", "l.sqlite"), ("320k", "l.sqlite"), ("320k", "disk/l.sqlite")],
+)
+def test_a_full_disk_is_said_and_the_run_goes_on_with_room(tmp_path: Path, size: str, ledger: str) -> None:
+    config, disk, whole = config_file(tmp_path, 1500, ledger), tmp_path / "disk", tmp_path / "whole"
     disk.mkdir()
     run = f"{shlex.quote(sys.executable)} -m robustft denoise {shlex.quote(str(config))} -o"
     done = in_a_namespace(

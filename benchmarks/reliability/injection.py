@@ -15,7 +15,7 @@ import asyncio
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -46,8 +46,13 @@ ATTACKS = {
 }
 
 
-async def measure(rows: int, folder: Path) -> dict[str, tuple[int, int, int, int]]:
-    """Return for each attack: rows, how many chose the ordered option before, with it, and with it as neighbours."""
+async def measure(
+    rows: int, folder: Path, attacks: Mapping[str, str] = ATTACKS
+) -> dict[str, tuple[int, int, int, int]]:
+    """Return for each attack how many rows chose the ordered option.
+
+    Before and after they were attacked themselves; and beside three others, as these are and when they are attacked.
+    """
     config = load_config(
         EXAMPLE, [f"ledger={folder / 'ledger.sqlite'}", "experts=[likelihood]", "paper.answers=scored"]
     )
@@ -57,7 +62,7 @@ async def measure(rows: int, folder: Path) -> dict[str, tuple[int, int, int, int
         llm = await models.llm()
         before = await _answers(examples, config, llm)
         found = {}
-        for name, text in ATTACKS.items():
+        for name, text in attacks.items():
             ordered = [_other(answer, example) for answer, example in zip(before, examples, strict=True)]
             attacked = [_attacked(e, text, letter) for e, letter in zip(examples, ordered, strict=True)]
             after = await _answers(attacked, config, llm)

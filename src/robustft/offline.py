@@ -10,7 +10,7 @@ import os
 import socket
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,13 +23,26 @@ from robustft.llm.openai.address import base_url, proxy
 
 NO_TELEMETRY = {
     "DO_NOT_TRACK": "1",
+    "GRADIO_ANALYTICS_ENABLED": "False",
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_UPDATE_DOWNLOAD_COUNTS": "0",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "RAY_USAGE_STATS_ENABLED": "0",
     "VLLM_NO_USAGE_STATS": "1",
+    "WANDB_ERROR_REPORTING": "false",
 }
 """What libraries look for; set when robustft is imported, unless you have set them."""
-NO_HUB = {"HF_DATASETS_OFFLINE": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+STAY_HERE = {"HF_DATASETS_OFFLINE": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "WANDB_MODE": "offline"}
+"""What keeps libraries on this machine; wandb sends from a process of its own, which no audit hook hears."""
+
+_SENDING = {"socket.connect", "socket.sendto", "socket.sendmsg"}
+_LOOKING_UP: Mapping[str, Callable[[tuple[Any, ...]], tuple[Any, Any]]] = {
+    "socket.getaddrinfo": lambda args: (args[0], args[1]),
+    "socket.gethostbyname": lambda args: (args[0], None),
+    "socket.gethostbyaddr": lambda args: (args[0], None),
+    "socket.getnameinfo": lambda args: (args[0][0], args[0][1]),
+}
+"""Asking a name server tells it the name; where each event keeps host and port."""
 
 Place = tuple[str, int]
 """A host, by name or number, and a port."""
@@ -65,7 +78,7 @@ def guarded(config: Config) -> Iterator[Guard | None]:
         return
     _refuse_senders(config)
     guard = Guard(frozenset(_places(config)))
-    os.environ.update(NO_HUB)
+    os.environ.update(STAY_HERE)
     if not _hooked:
         sys.addaudithook(_heard)  # there is no way to take one off: it stays, and heeds the guards that there are
         _hooked.append(True)
@@ -104,18 +117,18 @@ def _places(config: Config) -> Iterator[Place]:
 
 
 def _heard(event: str, args: tuple[Any, ...]) -> None:
-    if not _guards or event not in ("socket.connect", "socket.sendto", "socket.getaddrinfo"):
+    if not _guards or event not in _SENDING | _LOOKING_UP.keys():
         return
-    if event == "socket.getaddrinfo":
-        host, port = args[0], args[1]
-    elif isinstance(args[1], tuple):
+    if event in _SENDING:
+        if not isinstance(args[1], tuple):
+            return  # a socket of this machine's own file system, or one that is connected already
         host, port = args[1][0], args[1][1]
     else:
-        return  # a socket of this machine's own file system
+        host, port = _LOOKING_UP[event](args)
     host = host.decode() if isinstance(host, bytes) else str(host)
     guard = _guards[-1]
     known = any(host == name and str(port) in (str(number), "None", "0") for name, number in guard.allowed)
-    if event != "socket.getaddrinfo" or not known:
+    if event in _SENDING or not known:
         (guard.opened if known else guard.refused)[f"{host}:{port}"] += 1
     if not known:
         raise OfflineError(f"offline: true: nothing is sent to {host}:{port}")

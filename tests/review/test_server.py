@@ -88,6 +88,48 @@ async def test_another_hosts_name_a_strange_path_and_another_sites_form_are_refu
     assert len(PersonVerdicts(desk.verdicts.path)) == 1
 
 
+async def raw(address: str, path: str) -> bytes:
+    """Ask for a path as it is; a client that is well behaved would tidy it up first."""
+    host, _, port = address.removeprefix("http://").partition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    asked = f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nCookie: {COOKIE}={TOKEN}\r\nConnection: close\r\n\r\n"
+    writer.write(asked.encode())
+    reply = await reader.read()
+    writer.close()
+    return reply
+
+
+PATHS = (
+    *("/../desk.py", "/../../../../../../etc/passwd", "/page.css/../desk.py", "/..%2fdesk.py", "/%2e%2e/desk.py"),
+    *("//etc/passwd", "/..\\desk.py", "/page.css%00.py", "/./desk.py", "/page%2ecss/../../desk.py"),
+    *("/row/../desk.py", "http://127.0.0.1/desk.py", "/desk.py", "/desk.py?token=t0ken"),
+)
+
+
+async def test_no_path_leads_to_another_file(address: str) -> None:
+    assert b" 200 " in (await raw(address, "/page.css")).splitlines()[0]
+    for path in PATHS:
+        reply = await raw(address, path)
+        assert reply.splitlines()[0].split()[1] in {b"400", b"404", b"421"}, path
+        assert b"class Desk" not in reply
+        assert b"root:" not in reply
+
+
+async def test_another_site_may_read_nothing(address: str) -> None:
+    """Without these headers a browser keeps the reply from the site that asked, and sends no JSON for it."""
+    asked = {"Cookie": f"{COOKIE}={TOKEN}", "Origin": "http://evil.example", "Access-Control-Request-Method": "POST"}
+    async with ClientSession(headers=asked | {"Access-Control-Request-Headers": "content-type"}) as session:
+        for method, path, status in (("GET", "/state", 200), ("OPTIONS", "/verdict", 405), ("OPTIONS", "/state", 405)):
+            async with session.request(method, address + path) as reply:
+                assert reply.status == status
+                assert not [name for name in reply.headers if name.lower().startswith("access-control-")]
+
+
+async def test_only_this_machine_reaches_it(address: str) -> None:
+    with pytest.raises(ConnectionRefusedError):
+        await asyncio.open_connection("127.0.0.2", int(address.rpartition(":")[2]))
+
+
 async def test_a_port_that_is_taken_is_one_line(desk: Desk, address: str) -> None:
     with pytest.raises(ConfigError, match="--port"):
         await serve(desk, TOKEN, int(address.rpartition(":")[2]), print)

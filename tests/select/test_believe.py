@@ -74,6 +74,23 @@ def test_the_likeliest_of_those_too_unsure_are_set_aside() -> None:
     assert [d.decision for d in run(rows, config(review=9))] == ["keep", "review", "review", "review"]
 
 
+def test_of_rows_that_are_as_unsure_the_first_are_set_aside() -> None:
+    unsure = [(0.4, 0.4, 0.2), (0.5, 0.3, 0.2), (0.34, 0.33, 0.33)]
+    decisions = run([("A", unsure[i % 3]) for i in range(300)], config(review=120))
+    aside = [i for i, decision in enumerate(decisions) if decision.decision == "review"]
+    assert aside == sorted([*range(1, 300, 3), *range(0, 60, 3)])
+
+
+def test_a_verdict_too_few_is_no_row_less() -> None:
+    believed = Believed([Belief(row, ("A", "B", "C"), (1.0, 0.0, 0.0)) for row in "ab"], True)
+    with pytest.raises(ValueError, match="shorter"):
+        list(
+            decide_by_belief(
+                [example("a"), example("b")], [], believed, [Verdict("a", False, 1.0, "")], config(), CHOICE
+            )
+        )
+
+
 def test_a_row_without_a_response_is_labelled_where_it_is_sure() -> None:
     decisions = run([(None, (0.02, 0.95, 0.03)), (None, (0.3, 0.3, 0.4))], config())
     assert [(d.decision, d.response_given, d.response_final) for d in decisions] == [
@@ -96,7 +113,7 @@ def test_labels_stay_where_nothing_is_identified() -> None:
     assert [d.decision for d in decisions] == ["keep", "keep", "drop"]
     assert [d.response_final for d in decisions[:2]] == ["A", "z"]
     assert [d.confidence for d in decisions[:2]] == [0.01, 0.4]
-    assert "labels stay" in decisions[0].reason
+    assert decisions[0].reason == "why r0; labels stay, since nothing is identified"
     assert [d.decision for d in run(rows, config(review=1), identified=False)] == ["keep", "keep", "review"]
 
 
@@ -115,6 +132,7 @@ def test_an_answer_that_nobody_gave_is_never_trained_on_and_makes_no_room_for_ot
     assert [d.decision for d in decisions] == ["drop", "drop", "drop"]
     assert [d.confidence for d in decisions] == pytest.approx([0.03, 0.8, 0.0])
     assert [d.response_final for d in decisions] == ["7", "7", None]
+    assert decisions[2].reason == "why c; another answer at 0.00 is too unsure for a target of 0.85"
     decisions = decide(examples, beliefs, config(0.8), task=NUMBER)
     assert [d.decision for d in decisions] == ["drop", "keep", "drop"]
 

@@ -82,3 +82,47 @@ def test_published_takes_the_lower_half_by_rank() -> None:
     assert [d.decision for d in run(rows, [], PAPER)] == ["drop"] * 4
     published = make_config({"method": "paper", "paper": {"variant": "published"}})
     assert [d.decision for d in run(rows, [], published)] == ["relabel", "relabel", "drop", "drop"]
+
+
+def test_a_clean_row_is_kept_as_it_is() -> None:
+    clean = Verdict("a", noisy=False, confidence=1.0, reason="all agree")
+    assert run([(example("a"), clean, None)], [], PAPER) == [Decision("a", "keep", "A", "A", 1.0, "all agree", {})]
+
+
+def test_a_noisy_row_that_nobody_was_asked_about_is_dropped_and_says_so() -> None:
+    assert run([(example("a"), noisy("a"), None)], [], PAPER)[0].reason == "not unanimous; no new response"
+
+
+def test_a_response_in_words_is_the_options_letter() -> None:
+    rows = [
+        (example(row), noisy(row), Relabel(row, text, "reviewed", (), nll))
+        for row, text, nll in (("a", "x", 0.0), ("b", "y", 0.1), ("c", "z", 1.0), ("d", "z", 2.0))
+    ]
+    said = [[Answer("a", "direct", "", "B"), Answer("b", "direct", "", "B")]]
+    decisions = run(rows, said, PAPER)
+    assert [d.decision for d in decisions] == ["keep", "relabel", "drop", "drop"]
+    assert [d.confidence for d in decisions] == [0.5, 0.5, 0.0, 0.0]
+
+
+def test_without_any_opinion_there_is_no_confidence() -> None:
+    rows = [
+        (example("a", None), noisy("a"), Relabel("a", "B", "reviewed", (), 0.0)),
+        (example("b", "splendid"), noisy("b"), Relabel("b", None, "nothing")),
+        (example("c", None), noisy("c"), Relabel("c", "B", "reviewed", (), 1.0)),
+    ]
+    votes = [[Answer("b", "direct", "", "B")]]
+    assert [(d.decision, d.confidence) for d in run(rows, votes, PAPER)] == [
+        ("relabel", 0.0),
+        ("drop", 0.0),
+        ("drop", 0.0),
+    ]
+
+
+def test_the_baselines_take_every_proposal_however_sure() -> None:
+    rows = [(example(r), noisy(r), Relabel(r, "B", "labelled", (), nll)) for r, nll in (("a", 9.0), ("b", None))]
+    assert [d.decision for d in run(rows, [], make_config({"method": "self-label"}))] == ["relabel", "relabel"]
+
+
+def test_a_verdict_too_few_is_no_row_less() -> None:
+    with pytest.raises(ValueError, match="shorter"):
+        list(decide([example("a"), example("b")], [], [noisy("a")], [], PAPER, TASK))

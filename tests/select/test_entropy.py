@@ -33,3 +33,9 @@ def test_lowest_share_takes_its_share_of_the_known(nll: np.ndarray, share: float
 def test_ties_at_the_median_are_left_out() -> None:
     assert below_median(np.array([1.0, 1.0, 1.0])).tolist() == [False, False, False]
     assert below_median(np.array([1.0, 2.0, 3.0, 4.0])).tolist() == [True, True, False, False]
+
+
+def test_of_equals_the_first_are_taken() -> None:
+    nll = np.tile([1.0, 0.0, 2.0], 200)
+    assert np.flatnonzero(lowest_share(nll, 0.1)).tolist() == list(range(1, 180, 3))
+    assert np.flatnonzero(lowest_share(nll, 0.5)).tolist() == sorted([*range(1, 600, 3), *range(0, 300, 3)])

@@ -145,6 +145,12 @@ def test_the_usual_answer_is_read_by_the_same_rules_as_others(
     assert TASK.locate(usual, (), reading) == TASK.locate(f"{usual}\n", (), reading)
 
 
+def test_render_leaves_options_out_on_request() -> None:
+    example = Example("1", (Message(role="user", content="Up?"),), None, FPB)
+    assert ChoiceTask(instruction="Judge.").render(example, listed=False)[-1]["content"] == "Judge.\n\nUp?"
+    assert ChoiceTask(FPB).render(example, listed=False)[-1]["content"] == "Up?"
+
+
 def test_render_lists_options_once() -> None:
     listed = Message(role="user", content="Up?\n(A) no\nB: yes")
     assert TASK.render(Example("1", (listed,), None, ("no", "yes"))) == [listed]

@@ -9,8 +9,9 @@ import pytest
 from robustft.config import Config, TaskConfig
 from robustft.errors import ConfigError
 from robustft.loading import load_config
+from robustft.records import Example, Message
 from robustft.tasks import make_task
-from robustft.tasks.presets import PRESETS
+from robustft.tasks.presets import PRESETS, _preset
 from robustft.tasks.task import Task
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -29,6 +30,14 @@ def test_preset_is_a_config(name: str) -> None:
     assert config.task.target == "Answer: {answer}"
     assert config.data.path == f"hf://luojunyu/RobustFT/{name}/noisy30"
     assert config.data.truth is None
+
+
+def test_a_preset_is_a_part_of_a_config() -> None:
+    task = {"kind": "number", "instruction": "Count.", "target": "Answer: {answer}"}
+    data = {"path": "hf://luojunyu/RobustFT/sums/noisy30", "question": "question", "response": "answer"}
+    assert _preset("sums", "number", "Count.") == {"task": task, "data": data}
+    options = {"options": "options"}
+    assert _preset("sums", "choice", "Count.") == {"task": task | {"kind": "choice"}, "data": data | options}
 
 
 def test_fpb_does_not_map_the_leaked_truth() -> None:
@@ -64,6 +73,18 @@ def test_example_loads_and_takes_a_file_of_ones_own(name: str) -> None:
 def test_options_that_make_no_sense_are_refused(config: TaskConfig, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         make_task(config)
+
+
+def test_two_options_are_as_few_as_there_may_be() -> None:
+    assert make_task(TaskConfig(options=("a", "b"))).options == ("a", "b")
+    assert make_task(TaskConfig(instruction="Judge.")).options == ()
+
+
+@pytest.mark.parametrize("kind", ["choice", "number", "short"])
+def test_every_kind_is_asked_with_its_instruction(kind: str) -> None:
+    task = make_task(TaskConfig.model_validate({"kind": kind, "instruction": "Do as you are told."}))
+    asked = task.render(Example("r", (Message(role="user", content="What?"),), None))
+    assert asked == [Message(role="user", content="Do as you are told.\n\nWhat?")]
 
 
 def test_make_task_passes_the_config_on() -> None:

@@ -41,6 +41,11 @@ def test_options_that_are_not_all_there_are_listed(listed: str) -> None:
     assert asked(user(f"Up?\n{listed}"), lines=LINES) == [user(f"Up?\n{listed}\n\nA. no\nB. yes. really")]
 
 
+def test_one_line_of_options_is_listed_like_several() -> None:
+    assert asked(user("Up?"), lines=("A. no",)) == [user("Up?\n\nA. no")]
+    assert asked(user("Up?\nA) no"), lines=("A. no",)) == [user("Up?\nA) no")]
+
+
 def test_two_options_are_told_apart_by_their_whole_text() -> None:
     lines = ("A. 1. 5", "B. 2. 5")
     assert asked(user("Which?\nA. 1. 5\nB. 2. 5"), lines=lines) == [user("Which?\nA. 1. 5\nB. 2. 5")]

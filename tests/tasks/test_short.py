@@ -85,6 +85,12 @@ def test_what_write_writes_label_reads(phrase: str, like: str | None) -> None:
     assert TASK.label(TASK.write(value, like)) == value
 
 
+def test_write_gives_way_to_the_bare_phrase_where_the_form_would_be_misread() -> None:
+    longest = " ".join(f"word{n}" for n in range(16))
+    assert TASK.write(longest, "Answer: x") == f"Answer: {longest}"
+    assert TASK.write(longest, "Answer:\nx") == longest
+
+
 def test_write_follows_the_form() -> None:
     assert TASK.write("Lyon", "Answer: Paris") == "Answer: Lyon"
     assert TASK.write("Lyon", "Paris") == "Lyon"

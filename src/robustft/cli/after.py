@@ -133,6 +133,6 @@ def report(run_dir: RunFolder) -> None:
     """Write metrics.json and report.html of a run again, and tell the tracker that report_to names."""
     opened = RunDir.existing(run_dir)
     config = opened.config()
-    with opened.alone():
+    with opened.alone(), guarded(config):
         conclude(opened, make_task(config.task), config, say)
     typer.echo(opened.path / "report.html")

@@ -71,7 +71,7 @@ def doctor(
     """See by some twenty tiny requests what the model can do, before money is spent; exit 1: a run can't go on."""
     loaded = load_config(config, sets or (), PRESETS)
     with Waiting("doctor") as waiting:
-        found = run_until_done(examine(loaded, waiting.say))
+        found = run_until_done(examine(loaded, waiting.say), heard=loaded.offline)
     if as_json:
         typer.echo(orjson.dumps(found.as_json(), option=orjson.OPT_INDENT_2).decode())
     else:

@@ -19,6 +19,7 @@ from robustft.data.readers import read
 from robustft.data.writing import columns_of, write_rows
 from robustft.errors import ConfigError, DataError
 from robustft.llm.models import Models
+from robustft.offline import guarded
 from robustft.records import Example
 from robustft.tasks import make_task
 from robustft.tasks.choice import letters
@@ -67,10 +68,13 @@ def noise_file(
         raise ConfigError("kind: truncated cuts the response's text, and half an option is none; use confusable")
     task = make_task(config.task)
     data = config.data.model_copy(update={"path": str(source), "truth": None, "truth_path": None})
-    rows = read(data, task, limit)
-    if truth_column in columns_of([example.source for example in rows.examples]):
-        raise DataError("is there already; choose another name for the truth's column", path=source, field=truth_column)
-    planted = _planted(rows.examples, task, rate, kind, seed, lambda texts: asyncio.run(_embed(config, task, texts)))
+    with guarded(config.model_copy(update={"data": data})):
+        rows = read(data, task, limit)
+        if truth_column in columns_of([example.source for example in rows.examples]):
+            message = "is there already; choose another name for the truth's column"
+            raise DataError(message, path=source, field=truth_column)
+        embed = partial(_embed_now, config, task)
+        planted = _planted(rows.examples, task, rate, kind, seed, embed)
     layout = rows.layout
     written = [
         {
@@ -139,6 +143,10 @@ def _confusions(
 def _could_have(values: Sequence[str], choices: Sequence[Sequence[str]], task: Task, row: int, value: str) -> bool:
     """Whether a row could be given another row's value by mistake: it names one of its options, or doesn't agree."""
     return value in choices[row] if choices[row] else not task.agree(value, values[row])
+
+
+def _embed_now(config: Config, task: Task, texts: Sequence[str]) -> NDArray[np.float32]:
+    return asyncio.run(_embed(config, task, texts))
 
 
 async def _embed(config: Config, task: Task, texts: Sequence[str]) -> NDArray[np.float32]:

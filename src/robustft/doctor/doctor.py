@@ -16,6 +16,7 @@ from robustft.llm.batch.vllm import RunBatch
 from robustft.llm.openai.address import base_url
 from robustft.llm.openai.capabilities import Capabilities, keep
 from robustft.llm.openai.dialect import Dialect
+from robustft.offline import guarded
 
 Say = Callable[[str], None]
 
@@ -26,6 +27,11 @@ async def examine(config: Config, say: Say = lambda line: None) -> Report:
     An endpoint's findings are kept in the cache folder, where later runs start from them. `say` is told each check's
     name before it is made. Raises ConfigError where the address or the key can't be one.
     """
+    with guarded(config):
+        return await _examine(config, say)
+
+
+async def _examine(config: Config, say: Say) -> Report:
     llm = config.llm
     if llm.backend == "local":
         return await examine_local(config, say)

@@ -18,6 +18,7 @@ from robustft.data.writing import write_rows
 from robustft.engine.local import Progress
 from robustft.errors import ConfigError, DataError
 from robustft.fusion.views import PROBE, TUNED
+from robustft.offline import guarded
 from robustft.pipeline import TRAINING, denoise
 from robustft.plan.cost import Demand
 from robustft.records import OF_RELABEL, Answer, Example
@@ -64,8 +65,8 @@ async def pilot(config: Config, rows: int = ROWS, progress: Progress | None = No
     """
     if config.data.truth_path is not None:
         raise ConfigError("data.truth_path: a plan draws rows, which leaves them unaligned; unset it for the plan")
-    reader = Reader(config.data, make_task(config.task))
-    drawn, total = draw(reader, rows, config.seed)
+    with guarded(config):
+        drawn, total = draw(Reader(config.data, make_task(config.task)), rows, config.seed)
     if not drawn:
         raise DataError("holds no row to plan with", path=config.data.path)
     with tempfile.TemporaryDirectory() as name:

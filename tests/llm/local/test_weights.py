@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import pickle
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -91,6 +94,45 @@ def test_a_conversion_that_is_killed_half_way_is_made_again(tmp_path: Path, monk
 def test_a_model_that_is_not_there_is_named(model: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         load(LLMConfig(model=model))
+
+
+class Bomb:
+    """Writes a file when it is unpickled."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def __reduce__(self) -> tuple[Callable[..., int], tuple[Path, str]]:
+        return Path.write_text, (self.place, "gone off")
+
+
+def test_weights_in_pickle_are_not_opened(tmp_path: Path) -> None:
+    from benchmarks.reliability.tiny import save_tiny
+
+    folder = save_tiny(tmp_path / "model")
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps({"lm_head.weight": Bomb(tmp_path / "crater")}))
+    with pytest.raises(ConfigError, match=r"llm\.model: can't load '[^']*model': [^\n]*safetensors"):
+        load(LLMConfig(model=str(folder)))
+    assert not (tmp_path / "crater").exists()
+    pickle.loads((folder / "pytorch_model.bin").read_bytes())  # noqa: S301 - to see that it would have
+    assert (tmp_path / "crater").exists()
+
+
+def test_a_models_own_code_is_run_only_by_who_asks_for_it(tmp_path: Path) -> None:
+    from benchmarks.reliability.tiny import save_tiny
+
+    folder = save_tiny(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    auto = {"AutoConfig": "own.OwnConfig", "AutoModelForCausalLM": "own.OwnModel"}
+    (folder / "config.json").write_text(json.dumps(config | {"model_type": "own", "auto_map": auto}), encoding="utf-8")
+    (folder / "own.py").write_text(f"open({str(tmp_path / 'crater')!r}, 'w')\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"llm\.model: can't load"):
+        load(LLMConfig(model=str(folder)))
+    assert not (tmp_path / "crater").exists()
+    with pytest.raises((ConfigError, AttributeError)):  # it has no such class, but it was run
+        load(LLMConfig(model=str(folder), trust_remote_code=True))
+    assert (tmp_path / "crater").exists()
 
 
 def test_smollm2_without_its_package_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
