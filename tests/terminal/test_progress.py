@@ -73,7 +73,7 @@ def test_a_stage_without_rows_and_rows_beyond_the_total_are_no_trouble(capsys: p
 def test_a_terminal_line_says_what_goes_wrong_first(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name, value in {"FORCE_COLOR": "1", "COLUMNS": "90", "TERM": "xterm"}.items():
+    for name, value in {"FORCE_COLOR": "1", "COLUMNS": "80", "TERM": "xterm"}.items():
         monkeypatch.setenv(name, value)
     calls = Calls()
     with StageProgress() as progress:
@@ -86,5 +86,5 @@ def test_a_terminal_line_says_what_goes_wrong_first(
         progress.start("probe", 0)
         progress.finish()
     direct, probe = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", capsys.readouterr().err).splitlines()[-2:]
-    assert re.search(r"480/480 +in [\d.]+ s +[\d,]+ rows/s 6 failed · 19 abstained", direct)
+    assert re.search(r"480/480 +in [\d.]+ s +[\d,]+/s 6 failed · 19 abstained · cost 2", direct)
     assert re.search(r"0/0 +in 0\.0 s", probe)

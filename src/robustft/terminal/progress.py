@@ -26,6 +26,8 @@ from robustft.terminal.figures import amount, count, duration, short, visible
 
 APART = 1.0
 """Seconds between two lines of a stage in a log, at least."""
+ROOMY = 100
+"""Columns of a terminal from which on there is room for a bar."""
 
 
 def say(line: str, console: Console | None = None) -> None:
@@ -50,19 +52,19 @@ class _Time(ProgressColumn):
 class StageProgress:
     """Draws a run's progress; implements `robustft.engine.local.Progress`.
 
-    In a terminal each stage is a line with its bar, time left, rate, failures, abstentions, cost and calls: what goes
-    wrong comes first, since the end of a line may have no room. Anywhere else it says the same in plain lines: at the
-    start, after every tenth, a second apart at least, and at the end.
+    In a terminal each stage is a line with a bar, where there is room, time left, rate, failures, abstentions, cost and
+    calls: what goes wrong comes first, since the end of a line may be cut off. Anywhere else it says the same in plain
+    lines: at the start, after every tenth, a second apart at least, and at the end.
     """
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
         self._bars = Progress(
             TextColumn("{task.description:<9}"),
-            BarColumn(bar_width=12),
+            *([BarColumn(bar_width=12)] if self._console.width >= ROOMY else []),
             MofNCompleteColumn(table_column=Column(justify="right", no_wrap=True)),
             _Time(table_column=Column(justify="right", no_wrap=True, min_width=11)),
-            TextColumn("{task.fields[rate]}", table_column=Column(justify="right", no_wrap=True)),
+            TextColumn("{task.fields[rate]}", justify="right"),
             TextColumn("{task.fields[spent]}", style="dim", table_column=Column(ratio=1, no_wrap=True)),
             console=self._console,
             expand=True,  # so that it is the last column that gives way
@@ -102,9 +104,9 @@ class StageProgress:
         if self._bar is not None:
             if self._console.is_terminal:
                 spent = " · ".join(reversed(self._spent()))
-                self._bars.update(self._bar, advance=rows, rate=self._rate(), spent=spent)
+                self._bars.update(self._bar, advance=rows, rate=f"{self._rate()}/s", spent=spent)
             elif tenth and self._done < self._total and time.monotonic() - self._said > APART:
-                facts = [self._rate(), f"{duration(self._left())} left", *self._spent()]
+                facts = [f"{self._rate()} rows/s", f"{duration(self._left())} left", *self._spent()]
                 self._line(f"{self._stage}: {count(self._done)} of {count(self._total)} rows, {', '.join(facts)}")
 
     def abstain(self, answers: int = 1) -> None:
@@ -143,7 +145,7 @@ class StageProgress:
         return self._done / max(time.monotonic() - self._started, 1e-9)
 
     def _rate(self) -> str:
-        return f"{self._speed():,.{0 if self._speed() >= 10 else 1}f} rows/s"
+        return f"{self._speed():,.{0 if self._speed() >= 10 else 1}f}"
 
     def _left(self) -> float:
         return (self._total - self._done) / max(self._speed(), 1e-9)
