@@ -6,8 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import yaml
+from typer.testing import CliRunner
 
+from robustft.cli.app import app
 from robustft.config import Config
 from robustft.loading import load_config
 from robustft.template.everything import everything
@@ -121,6 +124,20 @@ def test_init_writes_the_defaults_with_their_documentation(tmp_path: Path) -> No
     assert Path(str(load_config(other).data.path)).samefile(tmp_path / "d.csv")
     assert load_config(other).data.options == "options"
     assert yaml.safe_load(everything())["paper"]["neighbours"] == 3
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("robustft de", {"denoise"}),
+        ("robustft init nu", {"number"}),
+        ("robustft run c.yaml --set llm.price", {"llm.price=", "llm.price.prompt=", "llm.price.completion="}),
+    ],
+)
+def test_a_shell_is_told_how_words_go_on(words: str, offered: set[str]) -> None:
+    told = {"_ROBUSTFT_COMPLETE": "complete_bash", "COMP_WORDS": words, "COMP_CWORD": str(len(words.split()) - 1)}
+    done = CliRunner().invoke(app, [], prog_name="robustft", env=told)
+    assert set(done.stdout.split()) == offered
 
 
 def test_version_and_help() -> None:

@@ -14,7 +14,7 @@ from robustft.errors import ConfigError
 from robustft.pipeline import STAGES, denoise
 from robustft.records import OUTCOMES, Answer, Belief, Decision, Example, Relabel, Verdict
 from robustft.run import RunDir
-from support import SHARED_DATA, MakeConfig, write_moods
+from support import SHARED_DATA, MakeConfig, Notes, write_moods
 
 
 @pytest.mark.parametrize("method", ["posterior", "paper", "self-select", "self-label", "none"])
@@ -112,6 +112,14 @@ POSTERIOR: dict[str, Any] = {
     "experts": ["direct", "reasoning"],
     "posterior": {"noise": "symmetric", "pilot": 60},
 }
+
+
+async def test_calls_that_failed_are_told_of_once(tmp_path: Path, make: MakeConfig) -> None:
+    notes = Notes()
+    faulty = make(write_moods(tmp_path / "d.csv"), **POSTERIOR, llm={"scripted": {"faults": 0.2}})
+    metrics = await denoise(faulty, tmp_path / "run", progress=notes)
+    said = [line for line in notes.lines if "calls failed" in line]
+    assert said == [f"{metrics['unanswered']['error']} calls failed; the same command asks them again"]
 
 
 async def test_the_posterior_mends_labels_and_running_again_asks_nothing(tmp_path: Path, make: MakeConfig) -> None:

@@ -5,7 +5,6 @@ A stage returns whether all of its work is done; one in which a call has no answ
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -37,6 +36,7 @@ from robustft.records import OF_RELABEL, Answer, Belief, Decision, Example, Rela
 from robustft.relabel.relabel import ask as ask_further
 from robustft.relabel.relabel import propose
 from robustft.report.columns import refuse_unknown
+from robustft.report.metrics import count_missing
 from robustft.review.verdicts import PersonVerdicts, decided, verdict_file
 from robustft.run import RunDir
 from robustft.select.believe import decide_by_belief
@@ -103,7 +103,7 @@ async def detect(job: Job) -> bool:
     job.run.save(Verdict, found.verdicts)
     if found.fused is not None:
         save_belief(job.run, work.examples, found.fused, job.config)
-    return _nothing_missing(answers, job)
+    return _nothing_missing([answers], job)
 
 
 async def tune(job: Job) -> bool:
@@ -121,10 +121,10 @@ async def tune(job: Job) -> bool:
         said = [*before, await ask_tuned(work, before, form, run.path / TUNED)]
     rows = Rows.of(work.examples, job.task, work.reviewed)
     fused = fuse(views_of(rows, said, job.config.experts, job.task), job.config)
-    answers = run.save(Answer, *said)
+    run.save(Answer, *said)
     run.save(Verdict, verdicts_of(work.examples, said, fused))
     save_belief(run, work.examples, fused, job.config)
-    return _nothing_missing(answers, job)
+    return _nothing_missing(said[-1:], job)
 
 
 async def relabel(job: Job) -> bool:
@@ -133,7 +133,7 @@ async def relabel(job: Job) -> bool:
     before = [part for part in stretches(run.load(Answer)) if part[0].expert not in OF_RELABEL]
     asked = await ask_further(work, before, run.load(Verdict))
     said = [*before, *asked.said]
-    answers = run.save(Answer, *said)
+    run.save(Answer, *said)
     if asked.fused is not None:
         run.save(Verdict, verdicts_of(work.examples, said, asked.fused))
         save_belief(run, work.examples, asked.fused, job.config)
@@ -142,7 +142,7 @@ async def relabel(job: Job) -> bool:
     run.save(Relabel, proposed)
     if believed is not None:
         job.progress.note(run.read_json("findings.json")["posterior"]["reason"])
-    return _nothing_missing(answers, job)
+    return _nothing_missing(asked.said, job)
 
 
 def _work(job: Job) -> Work:
@@ -221,10 +221,11 @@ def _whole_at_once(job: Job, rows: int) -> bool:
     return True
 
 
-def _nothing_missing(answers: Stored[Answer], job: Job) -> bool:
-    counts = Counter(finish for table in answers.tables(["finish"]) for finish in table["finish"].to_pylist())
-    if failed := counts["error"]:
+def _nothing_missing(said: Sequence[Stored[Answer]], job: Job) -> bool:
+    """Whether all that a stage asked for has come; says what hasn't."""
+    missing = count_missing(said)
+    if failed := missing["error"]:
         job.progress.note(f"{failed} calls failed; the same command asks them again")
-    if unasked := counts["unasked"]:
+    if unasked := missing["unasked"]:
         job.progress.note(f"{unasked} answers are not asked for: the budget is spent; the same command goes on")
     return not failed and not unasked

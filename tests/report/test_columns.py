@@ -8,7 +8,7 @@ import pytest
 from robustft.config import TaskConfig
 from robustft.errors import ConfigError
 from robustft.records import Answer, Decision, Example, Verdict
-from robustft.report.columns import GIVEN, by_value, gather, nll_by_row, refuse_unknown
+from robustft.report.columns import GIVEN, by_value, gather, nll_by_row, refuse_unknown, response_nll
 from robustft.tasks import make_task
 from support import stored
 
@@ -66,6 +66,21 @@ def test_nll_is_a_mean_over_the_answers_that_have_one() -> None:
     found = nll_by_row([stored(Answer, said)], ["a", "b"])
     assert found[0] == 1.0
     assert math.isnan(found[1])
+
+
+def test_responses_are_as_likely_as_the_answers_make_them_on_average() -> None:
+    examples, verdicts, decisions = zip(*ROWS, strict=True)
+    columns = gather(examples, verdicts, decisions, CHOICE)
+    said = [
+        Answer("a", "direct", "", "B", probs=(0.25, 0.75)),
+        Answer("a", "probe", "", "B", probs=(0.05, 0.95)),
+        Answer("b", "direct", "", None),
+        Answer("c", "direct", "", "A", probs=(1.0, 0.0)),
+    ]
+    found = response_nll(columns, [stored(Answer, said)], ["a", "b", "c"])
+    assert found[0] == pytest.approx([-math.log(0.15), -math.log(0.85)])  # given: no, final: yes
+    assert np.isnan(found[1]).all()
+    assert found[2] == pytest.approx(-math.log(0.001))  # not infinite
 
 
 def test_a_column_that_is_not_there_is_named() -> None:

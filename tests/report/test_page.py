@@ -57,6 +57,15 @@ def test_it_is_one_file_that_loads_nothing(page: Path) -> None:
     assert len(html) < 400_000
 
 
+def test_only_what_the_run_did_is_shown(page: Path) -> None:
+    html = page.read_text(encoding="utf-8")
+    for part in ("kept as given", "How likely the responses are", "<td>detect</td>", "<td>together</td>"):
+        assert part in html
+    assert "<td>tune</td>" not in html
+    assert "calls failed" not in html
+    assert "budget was spent" not in html
+
+
 def test_rows_are_found_filtered_and_opened_in_a_browser(page: Path) -> None:
     with opened(page.as_uri()) as tab:
         tab.wait_for_selector("#lines tr")
@@ -72,7 +81,8 @@ def test_rows_are_found_filtered_and_opened_in_a_browser(page: Path) -> None:
         assert set(tags) == {"relabel"}
         tab.locator("#lines tr").first.click()
         assert "direct:" in tab.inner_text("tr.more")
-        tab.click("text=confidence >> nth=-1")
+        tab.click("#rows th button >> nth=-1")
+        assert tab.get_attribute("#rows th:last-child", "aria-sort") == "ascending"
         tab.check("#disagree")
         tab.click("#theme")
         assert tab.evaluate("document.documentElement.dataset.theme") in {"dark", "light"}

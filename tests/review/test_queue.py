@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -31,6 +32,18 @@ BELIEFS = [Belief(f"r{i}", ("A", "B"), probs) for i, probs in enumerate([(1, 0),
 def test_most_is_gained_where_a_row_is_left_out_and_the_run_knows_least() -> None:
     assert queue(examples(4), DECISIONS, BELIEFS, Wanted()) == [3, 2, 1, 0]
     assert queue(examples(4), DECISIONS, None, Wanted()) == [2, 3, 1, 0]
+
+
+def test_rows_are_chosen_by_a_column_and_by_confidence() -> None:
+    rows = [replace(example, source={"who": who, "n": 1}) for example, who in zip(examples(4), "abab", strict=True)]
+
+    def of(**wanted: object) -> list[int]:
+        return sorted(queue(rows, DECISIONS, BELIEFS, Wanted(**wanted)))  # type: ignore[arg-type]
+
+    assert of(where=[("who", "a")]) == [0, 2]
+    assert of(where=[("who", "a"), ("n", "1")], below=0.9) == [2]
+    with pytest.raises(ConfigError, match="--where whu: no such column; did you mean 'who'"):
+        of(where=[("whu", "a")])
 
 
 def test_rows_are_chosen_by_what_is_wanted() -> None:

@@ -155,6 +155,23 @@ def served(desk: Desk) -> Iterator[str]:
     loop.close()
 
 
+def test_the_page_says_what_the_experts_wrote_and_what_to_do_at_the_end(desk: Desk, served: str) -> None:
+    from playwright.sync_api import expect
+
+    for position in range(1, len(desk.places)):
+        desk.say(position, "drop")
+    with opened(served) as tab:
+        tab.wait_for_selector("#candidates button")
+        assert tab.locator("#candidates .text").all_inner_texts()[0].startswith("A. negative")
+        text = tab.locator("details.vote p").first
+        expect(text).to_be_hidden()
+        tab.keyboard.press("t")
+        expect(text).to_be_visible()
+        expect(tab.locator("#done")).to_be_hidden()
+        tab.keyboard.press("d")
+        expect(tab.locator("#done")).to_be_visible()
+
+
 def test_a_person_reviews_rows_by_the_keyboard(desk: Desk, served: str) -> None:
     from playwright.sync_api import expect
 

@@ -36,7 +36,7 @@ def test_plain_progress_says_what_is_left(capsys: pytest.CaptureFixture[str]) ->
         progress.finish()
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "train: 40 rows"
-    assert re.fullmatch(r"train: 8 of 40 rows, [\d.,]+ rows/s, 0:00:00 left", said[1])
+    assert re.fullmatch(r"train: 8 of 40 rows, [\d.,]+ rows/s, 0\.0 s left", said[1])
     assert len(said) == 6  # nothing is left to say of the last step
     assert said[-1].startswith("train: done, 40 rows in ")
 
@@ -68,3 +68,23 @@ def test_a_stage_without_rows_and_rows_beyond_the_total_are_no_trouble(capsys: p
         progress.advance(5)
         progress.finish()
     assert "export: done, 5 rows" in capsys.readouterr().err
+
+
+def test_a_terminal_line_says_what_goes_wrong_first(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in {"FORCE_COLOR": "1", "COLUMNS": "80", "TERM": "xterm"}.items():
+        monkeypatch.setenv(name, value)
+    calls = Calls()
+    with StageProgress() as progress:
+        progress.watch(calls, PriceConfig(prompt=2, completion=4))
+        progress.start("direct", 480)
+        calls.include(Calls(requests=480, failed=6, prompt_tokens=10**6))
+        progress.abstain(19)
+        progress.advance(480)
+        progress.finish()
+        progress.start("probe", 0)
+        progress.finish()
+    direct, probe = re.sub(r"\x1b\[[\d;?]*[A-Za-z]", "", capsys.readouterr().err).splitlines()[-2:]
+    assert re.search(r"480/480 +in [\d.]+ s +[\d,]+/s 6 failed · 19 abstained · cost 2", direct)
+    assert re.search(r"0/0 +in 0\.0 s", probe)

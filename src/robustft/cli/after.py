@@ -55,6 +55,13 @@ def review(
     disagree: Annotated[bool, typer.Option(help="Rows on which experts disagree.")] = False,
     ids: Annotated[list[str] | None, typer.Option("--id", metavar="ID", help="This row; may be given twice.")] = None,
     response: Annotated[str | None, typer.Option(metavar="TEXT", help="Rows that were given this response.")] = None,
+    where: Annotated[
+        list[str] | None,
+        typer.Option(metavar="COLUMN=TEXT", help="Rows with this text in a column; may be given twice."),
+    ] = None,
+    below: Annotated[
+        float | None, typer.Option(min=0.0, max=1.0, metavar="P", help="Rows decided with less confidence than P.")
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="0: a free one.")] = 0,
     browser: Annotated[bool, typer.Option(help="Open the page.")] = True,
     save: Annotated[
@@ -67,9 +74,11 @@ def review(
 ) -> None:
     """Look at rows yourself on a local page: those set aside for review, unless you say which; run again after it."""
     opened = RunDir.existing(run_dir)
-    asked = bool(random or disagree or ids or response)
+    asked = bool(random or disagree or ids or response or where or below is not None)
     chosen = frozenset(decisions or (() if asked else ("review",)))
-    desk = Desk(opened, opened.config(), Wanted(chosen, disagree, frozenset(ids or ()), response, random))
+    texts = [_column_and_text(named) for named in where or ()]
+    wanted = Wanted(chosen, disagree, frozenset(ids or ()), response, texts, below, random)
+    desk = Desk(opened, opened.config(), wanted)
     if save is not None:
         typer.echo(f"{save}: {export_rows(desk, save, tool)} rows")
     elif take is not None:
@@ -81,6 +90,13 @@ def review(
             run_until_done(serve(desk, secrets.token_urlsafe(24), port, lambda address: show_address(address, browser)))
         done = desk.state()
         typer.echo(f"{done['done']} of {done['rows']} rows have a verdict; `robustft run` takes them into account")
+
+
+def _column_and_text(named: str) -> tuple[str, str]:
+    column, equals, text = named.partition("=")
+    if not equals:
+        raise ConfigError(f"--where {named}: write --where COLUMN=TEXT")
+    return column, text
 
 
 def export(

@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 from robustft.config import Config
 from robustft.data.readers import Reader
 from robustft.data.writing import write_rows
-from robustft.engine.local import Progress
+from robustft.engine.local import Progress, Silent
 from robustft.errors import ConfigError, DataError
 from robustft.fusion.views import PROBE, TUNED
 from robustft.offline import guarded
 from robustft.pipeline import TRAINING, denoise
 from robustft.plan.cost import Demand
+from robustft.plan.pace import Pace
 from robustft.records import OF_RELABEL, Answer, Example
 from robustft.run import RunDir
 from robustft.store import Stored
@@ -83,9 +84,10 @@ async def pilot(config: Config, rows: int = ROWS, progress: Progress | None = No
         )
         everybody = changed.model_copy(update={"posterior": config.posterior.model_copy(update={"asking": "all"})})
         whole, own = RunDir(folder / "all"), RunDir(folder / "own")
-        await denoise(everybody, whole.path, progress=progress, skip=TRAINING)
+        pace = Pace(progress or Silent())
+        await denoise(everybody, whole.path, progress=pace, skip=TRAINING)
         await denoise(changed, own.path, skip=TRAINING)
-        return Pilot(total, len(drawn), [_stage(stage, whole, own, config.seed) for stage in STAGES])
+        return Pilot(total, len(drawn), [_stage(stage, whole, own, config.seed, pace) for stage in STAGES])
 
 
 def draw(examples: Iterable[Example], count: int, seed: int) -> tuple[list[Example], int]:
@@ -101,18 +103,14 @@ def draw(examples: Iterable[Example], count: int, seed: int) -> tuple[list[Examp
     return [example for _, _, example in sorted(kept, key=lambda entry: entry[1])], total
 
 
-def _stage(stage: str, whole: RunDir, own: RunDir, seed: int) -> StagePilot:
+def _stage(stage: str, whole: RunDir, own: RunDir, seed: int, pace: Pace) -> StagePilot:
     """Tell a stage's demand from its calls in both runs."""
     loads = [_loads(stage, run) for run in (own, whole)]
     expected, most = (load.mean(axis=0) for load in loads)
     draws = np.random.default_rng(seed).integers(len(loads[0]), size=(_DRAWS, len(loads[0])))
     low, high = np.percentile(loads[0][draws].mean(axis=1), [2.5, 97.5], axis=0)
-    facts = whole.read_json("stages.json")[stage]
-    calls = facts["calls"]
-    # what the ledger answers says nothing of the server's speed
-    rate = calls["requests"] / facts["wall_s"] if calls["requests"] > calls["cached"] else None
     ends = [Demand(stage, *load.tolist()) for load in (expected, low, high, np.maximum(most, high))]
-    return StagePilot(ends[0], ends[1], ends[2], ends[3], rate)
+    return StagePilot(ends[0], ends[1], ends[2], ends[3], pace.rate(stage))
 
 
 def _loads(stage: str, run: RunDir) -> NDArray[np.float64]:

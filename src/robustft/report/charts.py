@@ -38,6 +38,22 @@ def histogram(kept: NDArray[np.float64], dropped: NDArray[np.float64], what: str
     return _svg(draw, what)
 
 
+def before_and_after(before: NDArray[np.float64], after: NDArray[np.float64], what: str) -> str:
+    """Return how a quantity is spread over all rows as given, and over those trained on; '' where there is none."""
+    before, after = before[np.isfinite(before)], after[np.isfinite(after)]
+    if not len(before) or not len(after):
+        return ""
+    edges = np.linspace(0.0, max(before.max(), after.max(), 1e-6), 31)
+
+    def draw(axes: Axes) -> None:
+        axes.hist(after, list(edges), color=KEPT, label="trained on, final responses")
+        axes.hist(before, list(edges), color=INK, histtype="step", label="all rows, as given")
+        axes.set(xlabel=what, ylabel="rows")
+        axes.legend(frameon=False)
+
+    return _svg(draw, what)
+
+
 def reliability_diagram(bins: Sequence[tuple[float, float, int]]) -> str:
     """Return how often rows are right against how sure they are: mean confidence, share right, rows of each bin."""
 
@@ -47,7 +63,7 @@ def reliability_diagram(bins: Sequence[tuple[float, float, int]]) -> str:
         axes.scatter([bin_[0] for bin_ in bins], [bin_[1] for bin_ in bins], s=sizes, color=LINE, alpha=0.8)
         for confidence, right, rows in bins:
             axes.annotate(f"{rows:,}", (confidence, right), (0, 9), textcoords="offset points", ha="center", fontsize=8)
-        axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.08), xlabel="confidence", ylabel="share that is right")
+        axes.set(xlim=(-0.03, 1.05), ylim=(-0.03, 1.15), xlabel="confidence", ylabel="share that is right")
 
     return _svg(draw, "reliability") if bins else ""
 
@@ -77,7 +93,7 @@ def _svg(draw: Callable[[Axes], None], label: str) -> str:
         **dict.fromkeys(["text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"], INK),
     }
     with mpl.rc_context(style):
-        figure = Figure(figsize=(5.2, 2.7), layout="constrained")
+        figure = Figure(figsize=(4.6, 2.6), layout="constrained")
         draw(figure.subplots())
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})

@@ -25,8 +25,9 @@ MOST_VALUES = 40
 class Columns:
     """What the report needs of every row, in the rows' order.
 
-    `given`, `final` and `truth` are values as people read them (an option's text), None where there is none; `voices`
-    maps each expert, and GIVEN, to the values it gave. `groups` maps each column that the config names to its texts.
+    `given`, `final` and `truth` are values as people read them (an option's text), None where there is none; `options`
+    are the places of the given and the final one among the row's options, -1 where they are none. `voices` maps each
+    expert, and GIVEN, to the values it gave. `groups` maps each column that the config names to its texts.
     """
 
     decision: list[str] = field(default_factory=list)
@@ -35,6 +36,7 @@ class Columns:
     given: list[str | None] = field(default_factory=list)
     final: list[str | None] = field(default_factory=list)
     truth: list[str | None] = field(default_factory=list)
+    options: list[tuple[int, int]] = field(default_factory=list)
     right_before: list[bool] = field(default_factory=list)
     right_after: list[bool] = field(default_factory=list)
     voices: dict[str, list[str | None]] = field(default_factory=dict)
@@ -106,6 +108,24 @@ def nll_by_row(said: Iterable[Stored[Answer]], ids: Sequence[str]) -> NDArray[np
         return np.asarray(total / count)
 
 
+def response_nll(columns: Columns, said: Iterable[Stored[Answer]], ids: Sequence[str]) -> NDArray[np.float64]:
+    """Return -log p of the given and the final responses (N, 2), in nats; NaN where none of a row's answers has them.
+
+    p is the mean of the probabilities that the row's answers give to the response, 0.001 at least.
+    """
+    place = {name: row for row, name in enumerate(ids)}
+    total, count = np.zeros((len(ids), 2)), np.zeros((len(ids), 1))
+    for part in said:
+        for table in part.tables(["id", "probs"]):
+            for name, probs in zip(table["id"].to_pylist(), table["probs"].to_pylist(), strict=True):
+                if probs:
+                    row = place[name]
+                    total[row] += [probs[option] if option >= 0 else np.nan for option in columns.options[row]]
+                    count[row] += 1
+    with np.errstate(invalid="ignore"):
+        return np.asarray(-np.log(np.maximum(total / count, 1e-3)))
+
+
 def by_value(columns: Columns, values: Sequence[str | None]) -> list[Mapping[str, object]]:
     """Return, for each value, frequent ones first: rows, shares that look wrong, were relabelled, are trained on.
 
@@ -153,6 +173,8 @@ def _add(columns: Columns, example: Example, verdict: Verdict, decision: Decisio
     columns.given.append(readable(given, options))
     columns.final.append(readable(final, options))
     columns.truth.append(readable(truth, options))
+    places: dict[str | None, int] = {name: place for place, name in enumerate(letters(len(options)))}
+    columns.options.append((places.get(given, -1), places.get(final, -1)))
     columns.right_before.append(_agree(given, truth, task))
     columns.right_after.append(_agree(final, truth, task))
     votes = {name: vote for name, vote in decision.votes.items() if name not in JUDGES} | {GIVEN: given}

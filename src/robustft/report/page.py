@@ -13,9 +13,10 @@ from markupsafe import Markup
 
 from robustft.config import Config
 from robustft.evaluate.table import section
+from robustft.fusion.views import PROBE, TUNED
 from robustft.records import Answer, Decision, Example, Verdict
 from robustft.report import charts
-from robustft.report.columns import GIVEN, MOST_VALUES, Columns, by_value, gather, nll_by_row
+from robustft.report.columns import GIVEN, MOST_VALUES, Columns, by_value, gather, nll_by_row, response_nll
 from robustft.report.figures import agreement, confusion, effective_voices, krippendorff_alpha, reliability
 from robustft.report.metrics import expected_calibration_error
 from robustft.report.rows import packed
@@ -28,6 +29,8 @@ MOST_CLASSES = 12
 """Values, at most, whose confusion is shown as a matrix."""
 MOST_PAIRS = 10
 """Changes from one value to another that are listed."""
+SHORTEST = 0.05
+"""Seconds from which on a stage without calls is listed."""
 
 
 def render(
@@ -51,11 +54,12 @@ def render(
         name=name,
         config=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
         metrics=metrics,
-        stages=stages,
+        stages={stage: facts for stage, facts in stages.items() if _tells(facts)},
+        readings={name: seen for name, seen in metrics["readings"].items() if name not in {PROBE, TUNED}},
         price=config.llm.price,
         voices=_voices(columns),
         confusion=_confusion(columns),
-        spread=_spread(columns, nll_by_row(said, [id_ for table in examples.tables(["id"]) for id_ in _ids(table)])),
+        spread=_spread(columns, said, [id_ for table in examples.tables(["id"]) for id_ in _ids(table)]),
         calibration=_calibration(columns),
         groups=_groups(columns),
         most_values=MOST_VALUES,
@@ -66,6 +70,12 @@ def render(
         css=Markup(assets.joinpath("report.css").read_text("utf-8")),  # noqa: S704 - our own file
         script=Markup(assets.joinpath("report.js").read_text("utf-8")),  # noqa: S704 - our own file
     )
+
+
+def _tells(stage: dict[str, Any]) -> bool:
+    """Whether a stage has made calls or taken time: what the config doesn't ask for does neither."""
+    calls = stage.get("calls") or {}
+    return bool(calls) and (calls["requests"] + calls["cached"] > 0 or stage["wall_s"] >= SHORTEST)
 
 
 def _ids(table: Any) -> list[str]:
@@ -107,14 +117,21 @@ def _confusion(columns: Columns) -> dict[str, Any]:
     return {"names": names, "matrix": matrix, "changes": changes[:MOST_PAIRS], "more": len(changes) - MOST_PAIRS}
 
 
-def _spread(columns: Columns, nll: np.ndarray) -> list[tuple[str, Markup]]:
-    kept, confidence = columns.trained_on, np.array(columns.confidence)
-    figures = (
-        ("How sure the decisions are", "confidence", confidence),
-        ("How sure the answers are", "mean NLL of a row's answers, nats per token", nll),
-    )
-    drawn = [(title, _markup(charts.histogram(of[kept], of[~kept], what))) for title, what, of in figures]
-    return [(title, svg) for title, svg in drawn if svg]
+def _spread(columns: Columns, said: Sequence[Stored[Answer]], ids: Sequence[str]) -> list[tuple[str, Markup]]:
+    kept, confidence, nll = columns.trained_on, np.array(columns.confidence), nll_by_row(said, ids)
+    given, final = response_nll(columns, said, ids).T
+    drawn = [
+        ("How sure the decisions are", charts.histogram(confidence[kept], confidence[~kept], "confidence")),
+        (
+            "How sure the answers are",
+            charts.histogram(nll[kept], nll[~kept], "mean NLL of a row's answers, nats per token"),
+        ),
+        (
+            "How likely the responses are",
+            charts.before_and_after(given, final[kept], "−log p of the response by the experts' mean, nats"),
+        ),
+    ]
+    return [(title, _markup(svg)) for title, svg in drawn if svg]
 
 
 def _calibration(columns: Columns) -> dict[str, Any] | None:

@@ -10,6 +10,13 @@ function element(name, text, className) {
   return made;
 }
 
+// A cell that names its column where the columns' names have no room.
+function cell(name, text, className) {
+  const made = element("td", text, className);
+  made.dataset.name = name;
+  return made;
+}
+
 async function unpacked(id) {
   const bytes = Uint8Array.from(atob($(id).textContent.trim()), (letter) => letter.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("gzip"));
@@ -54,23 +61,24 @@ function start(content) {
   }
 
   function more(row) {
-    const line = element("tr", undefined, "more"), cell = element("td");
-    cell.colSpan = 6;
-    cell.append(element("p", reasons[columns.reason[row]]));
+    const line = element("tr", undefined, "more"), whole = element("td");
+    whole.colSpan = 6;
+    whole.append(element("p", reasons[columns.reason[row]]));
     for (const [expert, vote] of columns.votes[row]) {
-      cell.append(element("div", `${experts[expert]}: ${voteText(content, row, vote)}`, "soft"));
+      whole.append(element("div", `${experts[expert]}: ${voteText(content, row, vote)}`, "soft"));
     }
-    line.append(cell);
+    line.append(whole);
     return line;
   }
 
   function drawn(row) {
     const line = element("tr"), outcome = outcomes[columns.decision[row]], tag = element("td");
+    const given = columns.given[row], final = columns.final[row];
     line.tabIndex = 0;
     tag.append(element("span", outcome, `tag ${outcome}`));
     line.append(element("td", columns.id[row]), element("td", columns.question[row], "question"),
-      element("td", columns.given[row] ?? "–"), element("td", columns.final[row] ?? "–"), tag,
-      element("td", columns.confidence[row].toFixed(2), "n"));
+      cell("given", given ?? "–"), cell("final", final ?? "–", given === final ? "same" : ""), tag,
+      cell("confidence", columns.confidence[row].toFixed(2), "n"));
     const toggle = () => {
       const next = line.nextSibling;
       if (next && next.className === "more") next.remove();
@@ -95,6 +103,8 @@ function start(content) {
   for (const button of document.querySelectorAll("#rows th button")) {
     button.addEventListener("click", () => {
       sorting = { key: button.dataset.key, down: sorting.key === button.dataset.key && !sorting.down };
+      for (const other of document.querySelectorAll("#rows th")) other.removeAttribute("aria-sort");
+      button.parentElement.setAttribute("aria-sort", sorting.down ? "descending" : "ascending");
       chosen();
     });
   }

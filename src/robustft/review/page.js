@@ -1,7 +1,7 @@
 "use strict";
 // Everything that comes from data is written with textContent: it is text, whatever it looks like.
 const $ = (id) => document.getElementById(id);
-let row = null, rows = 0, waiting = 0, last = Promise.resolve();
+let row = null, rows = 0, waiting = 0, texts = false, last = Promise.resolve();
 
 function element(name, text, className) {
   const made = document.createElement(name);
@@ -25,6 +25,7 @@ function showState(state) {
   $("progress").textContent = `${state.done} of ${state.rows} rows have a verdict${lot}`;
   $("bar").max = state.rows;
   $("bar").value = state.done;
+  $("done").hidden = state.done < state.rows;
   $("own").hidden = !state.open;
 }
 
@@ -39,21 +40,37 @@ function showRow(told) {
   $("given").textContent = told.given ?? "none";
   $("candidates").replaceChildren(...told.candidates.map(candidate));
   $("reason").textContent = told.reason;
-  $("votes").replaceChildren(...told.votes.map((vote) => {
-    const line = element("div", undefined, "vote");
-    line.append(element("b", vote.value ?? "no answer"), ` ${vote.expert}${vote.sure === null ? "" : ` ${Math.round(100 * vote.sure)} %`}`);
-    line.title = vote.text;
-    return line;
-  }));
-  $("neighbours").replaceChildren();
-  ask(`neighbours/${told.position}`).then((near) => { if (row === told) showNeighbours(near); }).catch(() => {});
+  $("votes").replaceChildren(...told.votes.map(voted));
+  $("neighbours").replaceChildren(element("div", "looking …", "soft"));
+  ask(`neighbours/${told.position}`).then((near) => { if (row === told) showNeighbours(near); })
+    .catch((error) => { if (row === told) $("neighbours").textContent = error.message; });
   $("keep").disabled = told.given === null;
   $("answer").value = "";
   $("error").textContent = "";
 }
 
+// What an expert wrote opens below its vote, where that says more than the vote.
+function voted(vote) {
+  const more = vote.text !== "" && vote.text !== vote.value;
+  const made = element(more ? "details" : "div", undefined, "vote"), line = element(more ? "summary" : "div", undefined, "line");
+  line.append(element("span", vote.expert), element("b", vote.value ?? "no answer"),
+    element("span", vote.sure === null ? "" : `${Math.round(100 * vote.sure)} %`));
+  made.append(line);
+  if (more) {
+    made.append(element("p", vote.text));
+    made.open = texts;
+  }
+  return made;
+}
+
+function showTexts() {
+  texts = !texts;
+  for (const vote of document.querySelectorAll("details.vote")) vote.open = texts;
+}
+
 function showNeighbours(told) {
-  $("neighbours").replaceChildren(...told.map((near) => {
+  if (told.length === 0) $("neighbours").textContent = "none";
+  else $("neighbours").replaceChildren(...told.map((near) => {
     const line = element("div", near.question, "near");
     line.append(" → ", element("b", near.response ?? "–"));
     return line;
@@ -63,7 +80,8 @@ function showNeighbours(told) {
 function candidate(told, place) {
   const item = element("li"), button = element("button");
   button.type = "button";
-  button.append(element("kbd", place < 9 ? place + 1 : " "), element("span", told.text + (told.given ? "  (given)" : ""), "text"),
+  const name = told.text === told.value ? told.text : `${told.value}. ${told.text}`;
+  button.append(element("kbd", place < 9 ? place + 1 : " "), element("span", name + (told.given ? "  (given)" : ""), "text"),
     element("span", told.prob === null ? "" : `${Math.round(100 * told.prob)} %`, "prob"));
   if (told.prob !== null) {
     const fill = element("span", undefined, "fill");
@@ -101,7 +119,7 @@ const first = () => act(async () => { const state = await ask("state"); showStat
 const KEYS = {
   k: () => say("keep"), d: () => say("drop"), u: undo, n: first, j: () => look(row.position + 1),
   ArrowRight: () => look(row.position + 1), ArrowLeft: () => look(row.position - 1),
-  "?": () => $("keys").showModal(), a: () => { if (!$("own").hidden) $("answer").focus(); },
+  "?": () => $("keys").showModal(), t: showTexts, a: () => { if (!$("own").hidden) $("answer").focus(); },
 };
 
 document.addEventListener("keydown", (event) => {

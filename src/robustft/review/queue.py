@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from robustft.errors import ConfigError
+from robustft.errors import ConfigError, listing, meant
 from robustft.records import OUTCOMES, TRAINED_ON, Belief, Decision, Example
 
 
@@ -15,6 +15,7 @@ from robustft.records import OUTCOMES, TRAINED_ON, Belief, Decision, Example
 class Wanted:
     """Which rows: of these decisions (empty: any), on which experts disagree, with these ids, with this response.
 
+    `where`: with these texts in these columns of the file. `below`: decided with less confidence than this.
     `random`: so many rows drawn by lot from all, whatever else is wanted.
     """
 
@@ -22,6 +23,8 @@ class Wanted:
     disagree: bool = False
     ids: frozenset[str] = field(default_factory=frozenset)
     response: str | None = None
+    where: Sequence[tuple[str, str]] = ()
+    below: float | None = None
     random: int | None = None
 
     def __post_init__(self) -> None:
@@ -36,7 +39,17 @@ class Wanted:
             and (not self.disagree or len(votes) > 1)
             and (not self.ids or example.id in self.ids)
             and (self.response is None or example.response == self.response)
+            and all(str(example.source.get(column, "")) == text for column, text in self.where)
+            and (self.below is None or decision.confidence < self.below)
         )
+
+    def refuse_unknown(self, columns: Collection[str]) -> None:
+        """Raise ConfigError where a column is named that the file doesn't have."""
+        for column, _ in self.where:
+            if column not in columns:
+                raise ConfigError(
+                    f"--where {column}: no such column{meant(column, columns)}; there are {listing(columns)}"
+                )
 
 
 def queue(
@@ -48,8 +61,9 @@ def queue(
 ) -> list[int]:
     """Return the places of the rows to show, those with the largest expected gain first; by lot, in that order.
 
-    Raises ConfigError where no row is wanted.
+    Raises ConfigError where no row is wanted, or a column that there isn't.
     """
+    wanted.refuse_unknown(examples[0].source if len(examples) else {})
     if wanted.random is not None:
         drawn = np.random.default_rng(seed).permutation(len(examples))[: wanted.random]
         places = [int(place) for place in drawn]

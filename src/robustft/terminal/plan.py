@@ -18,7 +18,7 @@ def show_plan(planned: dict[str, Any]) -> None:
     for name in ("calls", "tokens sent", "answered", "time", "cost"):
         table.add_column(name, justify="right")
     for name, stage in planned["stages"].items():
-        table.add_row(name, *_planned(stage, "expected"))
+        table.add_row({"rows": "beside calls"}.get(name, name), *_planned(stage, "expected"))
     table.add_section()
     total = planned["total"]
     table.add_row("together", *_planned(total, "expected"))
@@ -28,9 +28,11 @@ def show_plan(planned: dict[str, Any]) -> None:
     Console().print(table)
     Console().print(f"disk: about {planned['disk'] / 1e6:,.0f} MB beside the rows' text", highlight=False)
     if total["seconds"]["expected"] is None:
-        Console().print("time: the pilot's calls came from the ledger; say how fast a server is: --reads, --writes")
+        line = "time: the pilot's calls came from the ledger; say how fast a server is: --reads, --writes"
+        Console().print(line, soft_wrap=True, highlight=False)
     if total["money"]["expected"] is None:
-        Console().print("cost: no prices; llm.price: {prompt: .., completion: ..} says them")
+        line = "cost: no prices; llm.price: {prompt: .., completion: ..} says them"
+        Console().print(line, soft_wrap=True, highlight=False)
 
 
 def _planned(costs: dict[str, dict[str, float | None]], end: str) -> list[str]:
