@@ -94,7 +94,7 @@ def test_a_mistake_is_one_line_and_its_exit_code(tmp_path: Path) -> None:
         (["explain", tmp_path / "none", "r1"], 2, "not a run directory"),
         (["run", config], 2, "--out"),
         (["init", "nope"], 2, "no preset 'nope'"),
-        (["init", "choise"], 2, "did you mean 'choice'?"),
+        (["init", "choise"], 2, "convfinqa; did you mean 'choice'?"),
         (["init", "fpb", "--from", tmp_path / "d.csv"], 2, "leave NAME out"),
         (["run", config, "-o", run, "--set", "method=papr"], 2, "did you mean 'paper'?"),
         (["run", config, "-o", run, "--set", "task=fbp"], 2, "did you mean 'fpb'?"),

@@ -165,7 +165,7 @@ def _preset(name: object, presets: Mapping[str, Tree]) -> Tree:
     if isinstance(name, str) and name in presets:
         return dict(presets[name])
     there = f"there are {', '.join(presets)}, or give kind and instruction"
-    raise ConfigError(f"task: no preset '{name}'{meant(name, presets)}; {there}")
+    raise ConfigError(f"task: no preset '{name}'; {there}{meant(name, presets)}")
 
 
 def merge(under: Mapping[str, Any], over: Mapping[str, Any]) -> Tree:

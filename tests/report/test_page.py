@@ -61,6 +61,8 @@ def test_only_what_the_run_did_is_shown(page: Path) -> None:
     html = page.read_text(encoding="utf-8")
     for part in ("kept as given", "How likely the responses are", "<td>detect</td>", "<td>together</td>"):
         assert part in html
+    assert re.search(r"\d\N{NO-BREAK SPACE}%", html)
+    assert not re.search(r"\d %", html.partition("<script")[0])
     assert "<td>tune</td>" not in html
     assert "calls failed" not in html
     assert "budget was spent" not in html

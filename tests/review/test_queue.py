@@ -42,7 +42,7 @@ def test_rows_are_chosen_by_a_column_and_by_confidence() -> None:
 
     assert of(where=[("who", "a")]) == [0, 2]
     assert of(where=[("who", "a"), ("n", "1")], below=0.9) == [2]
-    with pytest.raises(ConfigError, match="--where whu: no such column; did you mean 'who'"):
+    with pytest.raises(ConfigError, match="--where whu: no such column; there are who, n; did you mean 'who'"):
         of(where=[("whu", "a")])
 
 

@@ -58,7 +58,7 @@ def _config_text(name: str | None, source: Path | None, folder: Path) -> str:
         return sample(name)
     if name is not None and name not in PRESETS:
         raise ConfigError(
-            f"no preset '{name}'{meant(name, [*KINDS, *PRESETS])}; there are {', '.join([*KINDS, *PRESETS])}"
+            f"no preset '{name}'; there are {', '.join([*KINDS, *PRESETS])}{meant(name, [*KINDS, *PRESETS])}"
         )
     return everything(name)
 

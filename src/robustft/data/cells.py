@@ -16,7 +16,7 @@ class RowError(DataError):
 def cell(values: Mapping[str, Any], field: str) -> Any:
     """Return the row's cell. Raises RowError, which lists the columns, where there is no such column."""
     if field not in values:
-        raise RowError(f"no such column{meant(field, values)}; the row has {listing(values) or 'none'}", field=field)
+        raise RowError(f"no such column; the row has {listing(values) or 'none'}{meant(field, values)}", field=field)
     return values[field]
 
 

@@ -31,9 +31,7 @@ def histogram(kept: NDArray[np.float64], dropped: NDArray[np.float64], what: str
     def draw(axes: Axes) -> None:
         parts = [np.clip(part, edges[0], edges[-1]) for part in (kept, dropped)]
         axes.hist(parts, list(edges), stacked=True, color=[KEPT, DROPPED], label=["trained on", "left out"])
-        axes.set_xlabel(what)
-        axes.set_ylabel("rows")
-        axes.legend(frameon=False)
+        _count_rows(axes, what)
 
     return _svg(draw, what)
 
@@ -48,8 +46,7 @@ def before_and_after(before: NDArray[np.float64], after: NDArray[np.float64], wh
     def draw(axes: Axes) -> None:
         axes.hist(after, list(edges), color=KEPT, label="trained on, final responses")
         axes.hist(before, list(edges), color=INK, histtype="step", label="all rows, as given")
-        axes.set(xlabel=what, ylabel="rows")
-        axes.legend(frameon=False)
+        _count_rows(axes, what)
 
     return _svg(draw, what)
 
@@ -76,6 +73,13 @@ def loss_curve(points: Sequence[Mapping[str, float]]) -> str:
         axes.set(xlabel="step", ylabel="loss", ylim=(0, None))
 
     return _svg(draw, "training loss by step") if points else ""
+
+
+def _count_rows(axes: Axes, what: str) -> None:
+    axes.set(xlabel=what, ylabel="rows")
+    axes.locator_params(axis="y", integer=True)
+    axes.yaxis.set_major_formatter("{x:,.0f}")
+    axes.legend(frameon=False)
 
 
 def _svg(draw: Callable[[Axes], None], label: str) -> str:

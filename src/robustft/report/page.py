@@ -49,7 +49,7 @@ def render(
     columns = gather(examples, verdicts, decisions, task, config.report.groups)
     assets = files("robustft.report")
     environment = Environment(loader=PackageLoader("robustft.report", "."), autoescape=True, trim_blocks=True)
-    environment.filters |= {"percent": percent, "count": count, "duration": duration, "amount": amount}
+    environment.filters |= {"percent": _percent, "count": count, "duration": duration, "amount": amount}
     return environment.get_template("report.html.j2").render(
         name=name,
         config=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
@@ -80,6 +80,11 @@ def _tells(stage: dict[str, Any]) -> bool:
 
 def _ids(table: Any) -> list[str]:
     return list(table.column(0).to_pylist())
+
+
+def _percent(value: float | None) -> str:
+    """Return a share as a percentage whose sign stays on the number's line."""
+    return percent(value).replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _markup(svg: str) -> Markup:

@@ -48,7 +48,7 @@ class Wanted:
         for column, _ in self.where:
             if column not in columns:
                 raise ConfigError(
-                    f"--where {column}: no such column{meant(column, columns)}; there are {listing(columns)}"
+                    f"--where {column}: no such column; there are {listing(columns)}{meant(column, columns)}"
                 )
 
 
