@@ -3,7 +3,7 @@
     python -m benchmarks.reliability.bad_input --page docs/reliability.md
 
 Each file is read as a run reads it, once with `data.on_bad_row: fail` and once with `skip`. Rows that are neither read
-nor named are counted as dropped silently; memory is that of a process for each file.
+nor named are counted as dropped silently. Each reading is a process of its own: memory is what its peak grew by.
 """
 
 from __future__ import annotations
@@ -11,12 +11,16 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import multiprocessing
+import resource
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -137,6 +141,9 @@ FILES: dict[str, Callable[[], Malformed]] = {
     "Parquet with bytes": _parquet(pa.table({"question": [b"\xff\xfe"], "answer": ["A"], "options": [["no", "yes"]]})),
     "no gzip in .gz": _bytes("d.csv.gz", b"id,question\n", None),
     "gzip that ends too early": _bytes("d.csv.gz", gzip.compress((HEAD + GOOD * 100).encode())[:-20], None),
+    "gzip that grows a thousandfold": lambda: Malformed(
+        "d.csv.gz", gzip.compress((HEAD + f"r1,{'x' * (LONG // 5)},A,{OPTIONS}\n").encode()), 1
+    ),
     "an unknown ending": _bytes("d.xlsx", b"PK", None),
     # what rows say
     "no column of that name": _csv("text,label\na,b\n", None),
@@ -175,10 +182,11 @@ FILES: dict[str, Callable[[], Malformed]] = {
 
 @dataclass(frozen=True)
 class Told:
-    """What came of a file: the outcome, and the line that a user sees."""
+    """What came of a file: the outcome, the line that a user sees, and the memory that it took, MB."""
 
     outcome: Outcome
     line: str = ""
+    memory: float = 0.0
 
 
 def read(path: Path, rows: int | None, on_bad_row: str) -> Told:
@@ -197,25 +205,46 @@ def read(path: Path, rows: int | None, on_bad_row: str) -> Told:
     return Told("rows set aside" if skipped else "read", reader.skipped[0].reason if skipped else "")
 
 
+@contextmanager
+def apart() -> Iterator[Callable[[Path, int | None, str], Told]]:
+    """Yield `read` in processes of their own, one a file, forked from one that has imported all that they need."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["benchmarks.reliability.bad_input"])
+    with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as processes:
+        yield lambda *what: processes.submit(_weighed, *what).result()
+
+
+def _weighed(path: Path, rows: int | None, on_bad_row: str) -> Told:
+    before = _peak()
+    return replace(read(path, rows, on_bad_row), memory=_peak() - before)
+
+
+def _peak() -> float:
+    """Return the most memory that this process has held, MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)
+
+
 def measure(folder: Path) -> dict[str, tuple[Told, Told]]:
     """Read every file, with `fail` and with `skip`."""
     found = {}
-    for name, make in FILES.items():
-        file = make()
-        path = folder / file.name
-        path.write_bytes(file.content)
-        found[name] = read(path, file.rows, "fail"), read(path, file.rows, "skip")
-        path.unlink()
+    with apart() as told:
+        for name, make in FILES.items():
+            file = make()
+            path = folder / file.name
+            path.write_bytes(file.content)
+            found[name] = told(path, file.rows, "fail"), told(path, file.rows, "skip")
+            path.unlink()
     return found
 
 
 def table(found: dict[str, tuple[Told, Told]]) -> str:
     """Return what came of each file, as Markdown."""
-    lines = ["| file | with fail | with skip | what is said |", "|---|---|---|---|"]
+    lines = ["| file | with fail | with skip | memory, MB | what is said |", "|---|---|---|---|---|"]
     for name, (strict, lenient) in found.items():
         said = " ".join((strict.line or lenient.line).split())
         said = ascii(said.partition(": ")[2] or said)[1:-1].replace("|", "\\|")
-        lines.append(f"| {name} | {strict.outcome} | {lenient.outcome} | {said[:110]} |")
+        memory = max(strict.memory, lenient.memory)
+        lines.append(f"| {name} | {strict.outcome} | {lenient.outcome} | {memory:.0f} | {said[:110]} |")
     return "\n".join(lines)
 
 

@@ -3,8 +3,9 @@
     python -m benchmarks.reliability.crashes --kills 40 --page docs/reliability.md
     python -m benchmarks.reliability.crashes --kills 10 --train --page docs/reliability.md
 
-Every kill is `kill -9` of a run of its own with the scripted model, at a moment drawn from the whole of its time; with
---train the run also trains a tiny model, which saves its state after every step.
+Every kill is `kill -9` of a run of its own with the scripted model: first at moments drawn from the whole of its time,
+then once as each stage begins, since a draw seldom meets those that are short. With --train the run also trains a tiny
+model, which saves its state after every step.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,46 +36,60 @@ from benchmarks.scale.rows import write_rows
 
 RECIPES = {"export/llamafactory_lora.yaml", "export/axolotl.yaml", "export/train_trl.py"}
 """Files that name their own folder."""
+STAGES = ("detect", "relabel", "select", "export", "train", "report")
+"""Those that do something in these runs, after the first."""
+Due = Callable[[float], bool]
+"""Whether to kill now, so many seconds after the start."""
 
 
 @dataclass(frozen=True)
 class Killed:
     """One run that was killed: `stage` is the one it was in, `different` the files that came out otherwise."""
 
-    moment: float
     stage: str
     kept: int
     repeated: int
     different: tuple[str, ...]
 
 
-def measure(folder: Path, kills: int, rows: int, train: bool = False, seed: int = 0) -> list[Killed]:
-    """Kill `kills` runs, go on with each, and compare what comes out with an undisturbed run."""
+def measure(
+    folder: Path, kills: int, rows: int, train: bool = False, seed: int = 0, stages: Sequence[str] = STAGES
+) -> list[Killed]:
+    """Kill `kills` runs at random and one in each of `stages`; go on, and compare with an undisturbed run."""
     data = write_rows(folder / "rows.jsonl", rows)
     start = time.monotonic()
     whole = _Run.made(folder / "whole", data, train, folder)
     whole.finish()
     seconds, expected = time.monotonic() - start, whole.outputs()
-    drawn = random.Random(seed)  # noqa: S311 - no secret
+    drawn, order = random.Random(seed), list(whole.stages())  # noqa: S311 - no secret
+    begins = [order[order.index(stage) - 1] for stage in stages if train or stage != "train"]
     found: list[Killed] = []
-    while len(found) < kills:
+    while len(found) < kills + len(begins):
         run = _Run.made(folder / f"run-{len(found)}", data, train, folder)
-        if (killed := _killed(run, drawn.uniform(0.0, seconds), expected)) is not None:
+        due = _at(drawn.uniform(0.0, seconds)) if len(found) < kills else _after(run, begins[len(found) - kills])
+        if (killed := _killed(run, due, expected)) is not None:
             found.append(killed)
         run.remove()
     return found
 
 
-def _killed(run: _Run, moment: float, expected: dict[str, str]) -> Killed | None:
-    """Return what came of a run that was killed at this moment; None where it had ended by then."""
-    process = run.start()
-    try:
-        process.wait(moment)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    else:
-        return None
+def _at(moment: float) -> Due:
+    return lambda seconds: seconds >= moment
+
+
+def _after(run: _Run, stage: str) -> Due:
+    return lambda _: stage in run.stages()
+
+
+def _killed(run: _Run, due: Due, expected: dict[str, str]) -> Killed | None:
+    """Return what came of a run that was killed when it was due; None where it had ended by then."""
+    process, start = run.start(), time.monotonic()
+    while not due(time.monotonic() - start):
+        time.sleep(0.001)
+        if process.poll() is not None:
+            return None
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
     done, kept = run.stages(), run.calls()
     run.finish()
     after = run.stages()
@@ -84,7 +99,7 @@ def _killed(run: _Run, moment: float, expected: dict[str, str]) -> Killed | None
         sorted(name for name in expected.keys() | outputs.keys() if expected.get(name) != outputs.get(name))
     )
     stage = next((name for name in after if name not in done), "the end")
-    return Killed(moment, stage, kept, asked - (run.calls() - kept), different)
+    return Killed(stage, kept, asked - (run.calls() - kept), different)
 
 
 @dataclass(frozen=True)
@@ -170,7 +185,7 @@ def table(found: Sequence[Killed]) -> str:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Measure, print, and write the page's section; returns 1 where a byte differs or a call was repeated."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=50)
+    parser.add_argument("--kills", type=int, default=50, help="at random; one more in each stage")
     parser.add_argument("--rows", type=int, default=600)
     parser.add_argument("--train", action="store_true", help="train a tiny model, too")
     parser.add_argument("--page", type=Path, help="rewrite its section 'crashes', or 'crashes-train'")

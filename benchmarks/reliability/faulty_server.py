@@ -9,7 +9,7 @@ import asyncio
 import hashlib
 import random
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -37,6 +37,13 @@ async def _reset(request: web.Request, _: dict[str, Any]) -> web.StreamResponse:
     if request.transport is not None:
         request.transport.abort()
     return web.Response()
+
+
+async def _refuse(request: web.Request, body: dict[str, Any]) -> web.StreamResponse:
+    """Break this connection, and for a moment let nobody open another: that is refused."""
+    broken = await _reset(request, body)
+    await request.app[DOOR].shut(REFUSING)
+    return broken
 
 
 async def _hang_up(request: web.Request, _: dict[str, Any]) -> web.StreamResponse:
@@ -103,10 +110,13 @@ def _unclosed(found: dict[str, Any]) -> None:
 
 TIMEOUT = 2.0
 """Seconds that the client of the benchmark waits."""
+REFUSING = 0.1
+"""Seconds in which nobody listens."""
 
 # the first group fails the attempt, the second gives an answer that is worth less, or nothing
 FAULTS: dict[str, Fault] = {
     "connection reset": _reset,
+    "connections refused": _refuse,
     "connection closed in the middle": _hang_up,
     "no answer in time": _too_late,
     "slow trickle": _trickle,
@@ -131,25 +141,57 @@ FAULTS: dict[str, Fault] = {
 }
 
 
-class FaultyServer:
-    """Counts what came and what it did; `share` of the requests get a fault."""
+class Door:
+    """Where connections are opened, which can be shut for a moment; those that are open stay so."""
 
-    def __init__(self, share: float, seed: int = 0) -> None:
-        self.share, self._random = share, random.Random(seed)  # noqa: S311 - no secret
+    def __init__(self, runner: web.AppRunner) -> None:
+        self._runner, self.port = runner, 0
+        self._site: web.TCPSite | None = None
+
+    async def open(self) -> None:
+        """Listen, on the same port as before; a free one at first."""
+        self._site = web.TCPSite(self._runner, "127.0.0.1", self.port, backlog=4096)
+        await self._site.start()
+        self.port = self._runner.addresses[0][1]
+
+    async def shut(self, seconds: float) -> None:
+        """Listen no more for so long; does nothing where it is shut already."""
+        site, self._site = self._site, None
+        if site is not None:
+            await site.stop()
+            await asyncio.sleep(seconds)
+            await self.open()
+
+
+DOOR = web.AppKey("door", Door)
+
+
+class FaultyServer:
+    """Counts what came and what it did; `share` of the requests get one of `faults`."""
+
+    lane = "live"
+
+    def __init__(self, share: float, seed: int = 0, faults: Sequence[str] = tuple(FAULTS)) -> None:
+        self.share, self._faults, self._random = share, faults, random.Random(seed)  # noqa: S311 - no secret
         self.requests = 0
         self.made: Counter[str] = Counter()
         self.repeated = 0
         """Requests that had been answered before, without a fault."""
         self._answered: set[bytes] = set()
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
+    @property
+    def routes(self) -> Iterable[web.RouteDef]:
+        """What is served under /v1."""
+        return (web.post("/v1/chat/completions", self._handle),)
+
+    async def _handle(self, request: web.Request) -> web.StreamResponse:
         """Answer one request, or not."""
         payload = await request.read()
         self.requests += 1
         body, digest = orjson.loads(payload), hashlib.sha256(payload).digest()
         self.repeated += digest in self._answered
         if self._random.random() < self.share:
-            name = self._random.choice(list(FAULTS))
+            name = self._random.choice(self._faults)
             self.made[name] += 1
             try:
                 return await FAULTS[name](request, body)
@@ -160,14 +202,15 @@ class FaultyServer:
 
 
 @asynccontextmanager
-async def serving(server: FaultyServer) -> AsyncIterator[str]:
+async def serving(routes: Iterable[web.RouteDef]) -> AsyncIterator[str]:
     """Serve on a free port of this machine; the address is such as `llm.base_url` takes."""
-    app = web.Application(client_max_size=2**26)
-    app.router.add_post("/v1/chat/completions", server.handle)
+    app = web.Application(client_max_size=2**28)
+    app.router.add_routes(routes)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    app[DOOR] = door = Door(runner)
     await runner.setup()
     try:
-        await web.TCPSite(runner, "127.0.0.1", 0, backlog=4096).start()
-        yield f"http://127.0.0.1:{runner.addresses[0][1]}/v1"
+        await door.open()
+        yield f"http://127.0.0.1:{door.port}/v1"
     finally:
         await runner.cleanup()

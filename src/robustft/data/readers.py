@@ -94,7 +94,9 @@ class Reader:
                 example = _example(raw, truth, self._layout, self._data, self._task, ids)
             except RowError as error:
                 place = (str(error.path), error.row or raw.number) if error.path is not None else (raw.path, raw.number)
-                self.skipped.append(SkippedRow(*place, error.field, error.message, raw.values))
+                # where such rows end the run nobody asks for what they held
+                held = raw.values if self._data.on_bad_row == "skip" else {}
+                self.skipped.append(SkippedRow(*place, error.field, error.message, held))
             else:
                 any_read = True
                 yield example
