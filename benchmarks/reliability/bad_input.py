@@ -209,7 +209,7 @@ def read(path: Path, rows: int | None, on_bad_row: str) -> Told:
 def apart() -> Iterator[Callable[[Path, int | None, str], Told]]:
     """Yield `read` in processes of their own, one a file, forked from one that has imported all that they need."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["benchmarks.reliability.bad_input"])
+    context.set_forkserver_preload(["robustft.data.readers", "robustft.loading", "robustft.tasks"])
     with ProcessPoolExecutor(1, context, max_tasks_per_child=1) as processes:
         yield lambda *what: processes.submit(_weighed, *what).result()
 
