@@ -73,6 +73,7 @@ async def test_another_hosts_name_a_strange_path_and_another_sites_form_are_refu
         for path in ("/../pyproject.toml", "/..%2f..%2fetc/passwd", "/page.css/../desk.py", "/desk.py", "/row/-1"):
             async with session.get(address + path) as reply:
                 assert reply.status == 404
+                assert reply.headers["X-Content-Type-Options"] == "nosniff"
         async with session.get(f"{address}/row/99999") as reply:
             assert reply.status == 404
         async with session.post(address + "/verdict", data={"position": "0", "what": "drop"}) as reply:

@@ -36,15 +36,16 @@ def application(desk: Desk, token: str, port: int) -> web.Application:
     async def guard(request: web.Request, handler: Handler) -> web.StreamResponse:
         # another site's name for this address (DNS rebinding) is refused, and so is who doesn't know the token
         if request.host not in hosts:
-            response: web.StreamResponse = web.Response(status=421, text="this is not the address of this page\n")
-        elif not _knows(request, token):
-            response = web.Response(status=403, text="open the address that `robustft review` printed\n")
-        else:
-            response = await handler(request)
+            return web.Response(status=421, text="this is not the address of this page\n")
+        if not _knows(request, token):
+            return web.Response(status=403, text="open the address that `robustft review` printed\n")
+        return await handler(request)
+
+    async def protect(request: web.Request, response: web.StreamResponse) -> None:
         response.headers.update(HEADERS)
-        return response
 
     app = web.Application(middlewares=[guard], client_max_size=64 * 1024)
+    app.on_response_prepare.append(protect)
     app.router.add_get("/", partial(_page, token=token))
     for address, (name, kind) in ASSETS.items():
         app.router.add_get(address, partial(_asset, name=name, kind=kind))
