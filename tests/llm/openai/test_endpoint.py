@@ -14,7 +14,7 @@ from llm.server import ChatServer, Fault, raw, status
 from robustft.config import LLMConfig
 from robustft.errors import ConfigError, ModelError
 from robustft.llm.client import Sampling
-from robustft.llm.openai.endpoint import Endpoint, RefusedError
+from robustft.llm.openai.endpoint import Endpoint, RefusedError, TransientError
 from robustft.llm.openai.model import OpenAILLM
 from robustft.llm.openai.pauses import Backoff
 from robustft.records import Message
@@ -101,6 +101,13 @@ async def test_a_timeout_is_tried_again() -> None:
         error = await failure(chat.url, timeout=0.05)
         assert "no answer within 0.05 s" in str(error)
         assert chat.calls == ATTEMPTS
+
+
+def test_a_call_that_finds_nobody_while_others_are_answered_fails_alone() -> None:
+    endpoint, error = Endpoint(config("http://127.0.0.1:9/v1"), QUICK), TransientError("refused", unreachable=True)
+    assert endpoint._exhausted("/chat/completions", error, absent=True).fatal
+    failed = endpoint._exhausted("/chat/completions", error, absent=False)
+    assert (failed.fatal, "refused" in str(failed)) == (False, True)
 
 
 async def test_a_server_that_is_not_there_ends_the_run() -> None:

@@ -64,6 +64,7 @@ class Endpoint:
         self._limit = Limit(config.concurrency)
         self._cooldown = Cooldown(self._backoff.first)
         self._session: aiohttp.ClientSession | None = None
+        self._answers = 0
         self._stop = stop_after_attempt(config.attempts)
         self._wait = wait_exponential(self._backoff.first, self._backoff.longest) + wait_random(0, self._backoff.first)
         self._retry = retry_if_exception_type(TransientError)
@@ -78,14 +79,14 @@ class Endpoint:
             data = orjson.dumps(body)
         except TypeError as error:
             raise ModelError(f"the request can't be written as JSON: {error}") from None
-        url = self.base_url + path
+        url, before = self.base_url + path, self._answers
         try:
             try:
                 return await self._attempt("POST", url, data, read)
             except TransientError as error:
                 return await self._again(error, url, data, read)
         except TransientError as error:
-            raise self._exhausted(path, error) from None
+            raise self._exhausted(path, error, absent=self._answers == before) from None
         except RefusedError as refusal:
             if refusal.status == 404 or _UNKNOWN_MODEL.search(refusal.said):
                 raise await self._not_found(path, refusal) from None
@@ -121,6 +122,7 @@ class Endpoint:
                     method, url, data=data, proxy=self._proxy, allow_redirects=False
                 ) as response:
                     payload = await response.read()
+                    self._answers += 1
             except aiohttp.ConnectionTimeoutError:
                 self._limit.overloaded(slot)
                 raise TransientError("no connection came about in time", unreachable=True) from None
@@ -172,9 +174,10 @@ class Endpoint:
             self._cooldown.extend(self._backoff.first if pause is None else pause)
         return TransientError(f"{status} {said}")
 
-    def _exhausted(self, path: str, error: TransientError) -> ModelError:
+    def _exhausted(self, path: str, error: TransientError, *, absent: bool) -> ModelError:
+        """Return what a call ends with; that no other was answered meanwhile either tells a server that is `absent`."""
         tries = f"{self._attempts} attempt{'s' if self._attempts > 1 else ''}"
-        if error.unreachable:
+        if error.unreachable and absent:
             message = (
                 f"can't connect to {self.base_url} ({error}; {tries}): is the server running, and llm.base_url right?"
             )
