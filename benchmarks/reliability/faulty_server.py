@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import random
+import socket
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -141,18 +142,35 @@ FAULTS: dict[str, Fault] = {
 }
 
 
+def _bound(port: int) -> socket.socket:
+    held = socket.socket()
+    held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    held.bind(("127.0.0.1", port))
+    return held
+
+
 class Door:
     """Where connections are opened, which can be shut for a moment; those that are open stay so."""
 
     def __init__(self, runner: web.AppRunner) -> None:
-        self._runner, self.port = runner, 0
-        self._site: web.TCPSite | None = None
+        self._runner = runner
+        self._site: web.SockSite | None = None
+        # bound as long as the door is there, and never listening: while it is shut nobody else can come by the port
+        self._held = _bound(0)
+
+    @property
+    def port(self) -> int:
+        """The port, which stays the same."""
+        return int(self._held.getsockname()[1])
 
     async def open(self) -> None:
-        """Listen, on the same port as before; a free one at first."""
-        self._site = web.TCPSite(self._runner, "127.0.0.1", self.port, backlog=4096)
+        """Listen."""
+        self._site = web.SockSite(self._runner, _bound(self.port), backlog=4096)
         await self._site.start()
-        self.port = self._runner.addresses[0][1]
+
+    def close(self) -> None:
+        """Let go of the port."""
+        self._held.close()
 
     async def shut(self, seconds: float) -> None:
         """Listen no more for so long; does nothing where it is shut already."""
@@ -214,3 +232,4 @@ async def serving(routes: Iterable[web.RouteDef]) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{door.port}/v1"
     finally:
         await runner.cleanup()
+        door.close()
