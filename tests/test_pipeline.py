@@ -192,7 +192,7 @@ async def test_labels_stay_where_the_experts_are_at_chance_until_rows_are_review
     assert not metrics["posterior"]["identified"]
     assert metrics["decisions"]["keep"] == 300
     assert metrics["calls"]["requests"] == 300 + 60
-    assert "not identified" in (tmp_path / "run/report.html").read_text(encoding="utf-8")
+    assert "Not identified" in (tmp_path / "run/report.html").read_text(encoding="utf-8")
 
     truth = {row["id"]: row["truth"] for row in csv.DictReader(path.open(encoding="utf-8"))}
     seen = [f"r{i}" for i in range(100, 140)]
@@ -271,7 +271,8 @@ async def test_nobody_sees_the_truth_or_an_unmapped_column(
 
     # the answers depend on the prompt alone, and are often enough right to make clean rows
     def answer(body: dict[str, Any]) -> str:
-        item = int(re.findall(r"item (\d+)", str(body["messages"][-1]["content"]))[-1]) // 7919
+        asked = [turn["content"] for turn in body["messages"] if turn["role"] == "user"]
+        item = int(re.findall(r"item (\d+)", asked[-1])[-1]) // 7919
         return f"Answer: {'ABC'[(item + (item % 4 == 0)) % 3]}"
 
     async with ChatServer(answer=answer) as server:
