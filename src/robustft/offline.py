@@ -32,8 +32,8 @@ NO_TELEMETRY = {
     "WANDB_ERROR_REPORTING": "false",
 }
 """What libraries look for; set when robustft is imported, unless you have set them."""
-STAY_HERE = {"HF_DATASETS_OFFLINE": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1", "WANDB_MODE": "offline"}
-"""What keeps libraries on this machine; wandb sends from a process of its own, which no audit hook hears."""
+STAY_HERE = {"HF_DATASETS_OFFLINE": "1", "HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+"""What keeps libraries on this machine."""
 
 _SENDING = {"socket.connect", "socket.sendto", "socket.sendmsg"}
 _LOOKING_UP: Mapping[str, Callable[[tuple[Any, ...]], tuple[Any, Any]]] = {

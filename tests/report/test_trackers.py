@@ -37,11 +37,11 @@ async def test_mlflow_has_the_figures_and_the_report(
 
 async def test_wandb_has_a_run_to_sync(make: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("wandb")
-    monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_DIR", str(tmp_path))
     monkeypatch.setenv("WANDB_SILENT", "true")
     notes = Notes()
-    await denoise(make(write_moods(tmp_path / "d.csv"), report_to="wandb"), tmp_path / "run", progress=notes)
+    config = make(write_moods(tmp_path / "d.csv"), report_to="wandb", offline=True)
+    await denoise(config, tmp_path / "run", progress=notes)
     assert not [line for line in notes.lines if "not told" in line]
     (log,) = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
     assert b"decisions/keep" in log.read_bytes()
