@@ -9,7 +9,7 @@ from contextlib import redirect_stdout
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from robustft.config import Config
 from robustft.errors import ConfigError
@@ -81,7 +81,7 @@ def _wandb(told: Told) -> None:
 
     project = None if _named("WANDB_PROJECT") else PROJECT
     # it sends from a process of its own, which no audit hook hears; a variable would make transformers print
-    mode = "offline" if told.config.get("offline") else None
+    mode: Literal["offline"] | None = "offline" if told.config.get("offline") else None
     with wandb.init(project=project, name=told.name, config=dict(told.config), mode=mode) as run:
         for point in told.loss:
             run.log({"train/loss": point["loss"]}, step=int(point["step"]))
