@@ -157,6 +157,20 @@ async def test_without_truth_the_oracle_is_left_out_and_steps_are_the_budget(fol
     assert "Arm oracle is left out" in (tmp_path / "out/compare.md").read_text(encoding="utf-8")
 
 
+async def test_arms_that_leave_the_same_rows_are_trained_once(folder: Path, tmp_path: Path) -> None:
+    write_moods(tmp_path / "right.csv", ROWS, noise=0.0)
+    data = {"path": str(tmp_path / "right.csv"), "truth": "truth"}
+    notes = Notes()
+    settings = config(folder, data=data, compare={"arms": ["none", "oracle"], "seeds": [0, 1]})
+    found = await compare(settings, tmp_path / "out", progress=notes)
+    assert sum(line.startswith(f"{ROWS} rows to train on") for line in notes.lines) == 2  # one for each seed
+    told = [read_training(tmp_path / "out" / arm / f"seed-{seed}") for seed in (0, 1) for arm in ("none", "oracle")]
+    assert told[0] == told[1] != told[2] == told[3]
+    asked = [results(tmp_path / "out" / arm / "seed-1") for arm in ("none", "oracle")]
+    assert [one.probs for one in asked[0]] == [one.probs for one in asked[1]]
+    assert found["arms"]["none"]["accuracy"] == found["arms"]["oracle"]["accuracy"]
+
+
 async def test_neighbours_are_shown_before_the_question(folder: Path, tmp_path: Path) -> None:
     settings = overridden(config(folder), ["evaluate.neighbours=2", "evaluate.context=noisy"])
     task = make_task(settings.task)

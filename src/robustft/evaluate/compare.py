@@ -25,7 +25,7 @@ from robustft.run import RunDir, fingerprint
 from robustft.tasks import make_task
 from robustft.tasks.task import Task
 from robustft.train.form import Form, TrainRows
-from robustft.train.lora import train
+from robustft.train.lora import is_trained, train, training_key
 from robustft.train.settings import confidences, settled
 
 Denoise = Callable[[Config, Path, int | None, Progress], Awaitable[dict[str, Any]]]
@@ -55,8 +55,8 @@ async def compare_arms(
 
     Writes compare.json, compare.md and compare.html into `out`, and a folder for each arm with one for each seed in
     it: training.json, the adapter, and result.json with every answer. Where a `run` is given, its cleaned rows and its
-    adapter are taken over where they are what an arm wants. The same call again resumes; what is finished isn't done
-    again. Returns what compare.json holds. Raises RobustFTError.
+    adapter are taken over where they are what an arm wants; arms that leave the same rows are trained once. The same
+    call again resumes; what is finished isn't done again. Returns what compare.json holds. Raises RobustFTError.
     """
     study = _study(config, out, denoise, limit, progress, run)
     training = Training.of(study.examples, as_given(study.examples), study.form)
@@ -109,8 +109,7 @@ async def _run(study: Study, arm: Arm, seed: int, sheet: Sheet) -> ArmRun:
     if left.confidences is None:
         settings = settings.model_copy(update={"weight": "none"})
     folder = study.out / arm / f"seed-{seed}"
-    if arm == study.config.method and arm not in study.settings.overrides:
-        _take_over(study.run, folder)
+    _take_over(study, folder, training_key(rows, settings, left.confidences))
     facts = train(rows, settings, folder, study.progress, left.confidences)
     evaluate = settings_of(study.config)
     if evaluate.neighbours and evaluate.context == "cleaned":
@@ -161,11 +160,18 @@ def _budget(settings: TrainConfig, rows: Sequence[TrainRow], steps: int | None) 
     return settings.model_copy(update={"epochs": epochs, "max_steps": steps})
 
 
-def _take_over(run: RunDir | None, folder: Path) -> None:
-    """Copy what the run has trained; `train` keeps it where it is what this arm would train, else trains anew."""
-    if run is not None and not folder.exists() and (run.path / "adapter").is_dir():
-        shutil.copytree(run.path / "adapter", folder / "adapter")
-        shutil.copy(run.path / "training.json", folder)
+def _take_over(study: Study, folder: Path, key: str) -> None:
+    """Copy an adapter that the run or another arm has trained in this very way; arms may leave the same rows."""
+    if is_trained(folder, key):
+        return
+    places = sorted(study.out.glob(f"*/{folder.name}"))
+    if study.run is not None:
+        places = [study.run.path, *places]
+    for place in places:
+        if is_trained(place, key):
+            shutil.copytree(place / "adapter", folder / "adapter", dirs_exist_ok=True)
+            shutil.copy(place / "training.json", folder)
+            return
 
 
 async def _asked(

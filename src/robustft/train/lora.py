@@ -41,17 +41,16 @@ def train(
     `folder/training.json`. The same call again resumes from the last checkpoint, and does nothing where all is done.
     Under `accelerate launch` every process calls it, and the first one writes. Raises RobustFTError.
     """
-    number, processes = world()
+    number, _ = world()
     progress = progress if progress is not None and number == 0 else Silent()
     weights = _weights(rows, settings, confidences)
     facts: dict[str, Any] = {
-        "key": fingerprint(__version__, settings.model_dump(mode="json"), processes, data_key(rows), weights),
+        "key": training_key(rows, settings, confidences),
         "data": data_key(rows),
         "settings": settings.model_dump(mode="json"),
     }
-    before = read_training(folder)
-    if before.get("key") == facts["key"] and "curve" in before and (folder / "adapter").is_dir():
-        return before
+    if is_trained(folder, facts["key"]):
+        return read_training(folder)
     loaded = load(settings)
     tokens = tokenise(rows, loaded.tokenizer, settings.max_length)
     facts["tokens"] = check(tokens, loaded)
@@ -68,6 +67,18 @@ def train(
         _write(folder, facts)
         shutil.rmtree(place.parent)
     return facts
+
+
+def training_key(rows: Sequence[TrainRow], settings: TrainConfig, confidences: Mapping[str, float] | None) -> str:
+    """Return a digest of all that makes an adapter what it is. Raises ConfigError as `train` does."""
+    weights = _weights(rows, settings, confidences)
+    return fingerprint(__version__, settings.model_dump(mode="json"), world()[1], data_key(rows), weights)
+
+
+def is_trained(folder: Path, key: str) -> bool:
+    """Whether the training with this key has ended in the folder, and its adapter is there."""
+    facts = read_training(folder)
+    return facts.get("key") == key and "curve" in facts and (folder / "adapter").is_dir()
 
 
 def data_key(rows: Iterable[TrainRow]) -> str:
