@@ -85,6 +85,26 @@ def test_a_probe_belongs_to_every_level_and_comes_last() -> None:
     assert set(summary(fused, config())["weights"]) == {"direct", "reasoning", "probe"}
 
 
+@pytest.mark.parametrize(
+    ("sections", "heard"),
+    [
+        ({}, (1, 2)),
+        ({"train": {"model": "smollm2"}}, (1, 2)),
+        ({"train": {"model": "another"}}, (0, 1, 2)),
+        ({"llm": {"backend": "local", "model": "smollm2", "adapter": "mine"}}, (0, 1, 2)),
+        ({"llm": {"backend": "openai", "model": "smollm2", "base_url": "http://127.0.0.1:9/v1"}}, (0, 1, 2)),
+        ({"posterior": {"prior_accuracy": 0.6}}, (0, 1, 2)),
+    ],
+)
+def test_the_tuned_model_speaks_for_itself_before_it_was_trained(
+    sections: dict[str, Any], heard: tuple[int, ...]
+) -> None:
+    logp, label, _ = simulate(n=300, k=3, views=3)
+    views = views_from(logp, label, "likelihood", "probe", "tuned")
+    settings = make_config({"llm": {"backend": "local", "model": "smollm2"}} | sections)
+    assert [level.views for level in fuse(views, settings).levels] == [heard]
+
+
 def test_nothing_is_suspect_where_nothing_is_identified() -> None:
     rng = np.random.default_rng(1)
     views = views_from(3 * rng.standard_normal((300, 1, 3)), rng.integers(3, size=300), "direct")

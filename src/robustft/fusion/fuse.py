@@ -19,7 +19,7 @@ from robustft.fusion.fitting import Priors
 from robustft.fusion.identified import Findings, findings
 from robustft.fusion.posterior import Fusion, fit, posterior
 from robustft.fusion.target import Choice, choose, expected_accuracy, keep_labels, suspects
-from robustft.fusion.views import TAUGHT, Views
+from robustft.fusion.views import TAUGHT, TUNED, Views
 
 WORTH = 0.02
 """What a view must add to the confidence of undecided rows, on average: two more of a hundred are right then."""
@@ -142,9 +142,10 @@ def _levels(views: Views, drawn: NDArray[np.bool_], config: Config) -> tuple[Lev
     llm = [v for v, name in enumerate(views.names) if name not in TAUGHT]
     taught = [v for v, name in enumerate(views.names) if name in TAUGHT]
     depth = np.cumprod(views.asked[:, llm] > 0, axis=1).sum(axis=1)
+    outgrown = _outgrown(views, config)
     levels: list[Level] = []
     for d in np.unique(depth):
-        columns = (*llm[:d], *taught)
+        columns = tuple(v for v in (*llm[:d], *taught) if v not in outgrown)
         evidence = views.evidence(columns)
         fair = evidence.rows(slice(None) if not levels else np.flatnonzero(drawn & (depth >= d)))
         before = levels[0].fusion if levels else None
@@ -152,6 +153,19 @@ def _levels(views: Views, drawn: NDArray[np.bool_], config: Config) -> tuple[Lev
         learnt = findings(fair, fusion, config.seed)
         levels.append(Level(columns, np.flatnonzero(depth == d), fusion, learnt))
     return tuple(levels)
+
+
+def _outgrown(views: Views, config: Config) -> set[int]:
+    """Return the view `likelihood` where `tuned` is the same model after training: it has nothing of its own to say.
+
+    What it would add are the mistakes that training took away. The labels can't tell: they agree with them often enough
+    to give it a weight. Where somebody states the experts' accuracy, they are heard.
+    """
+    llm, trained = config.llm, config.train.model if config.train else None
+    same = llm.backend == "local" and llm.adapter is None and trained in {None, llm.model}
+    if TUNED not in views.names or not same or config.posterior.prior_accuracy is not None:
+        return set()
+    return {v for v, name in enumerate(views.names) if name == "likelihood"}
 
 
 def _priors(config: Config, before: Fusion | None) -> Priors:
