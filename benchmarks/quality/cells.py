@@ -161,6 +161,7 @@ def _tree(order: Order) -> dict[str, Any]:
     if cell.experts.startswith("scripted"):
         tree["llm"] |= {"scripted": {"accuracy": accuracy(cell.experts, source), "seed": cell.seed}}
     if method.kind == "posterior":
+        tree["target_accuracy"] = 0.95
         tree["posterior"] = {"prior_accuracy": method.prior_accuracy, "asking": method.asking}
     return tree
 

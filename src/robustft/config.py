@@ -267,7 +267,7 @@ class LikelihoodConfig(Section):
 
 
 class TunedConfig(Section):
-    """The tuned expert: adapters trained on the other folds' labels, weighted by how likely they are right.
+    """The tuned expert: adapters trained on the other folds' likeliest answers, weighted by how likely they are.
 
     Model, rank and the rest are those of `train`.
     """
@@ -304,6 +304,8 @@ class PromptsConfig(Section):
     they are evaluated. Unset: instruction, question and options."""
 
 
+TARGET = 0.95
+"""The mean confidence that is wanted of the rows trained on, unless `target_accuracy` says otherwise."""
 ExpertName = Literal["direct", "reasoning", "likelihood", "agent", "probe", "tuned", "context", "review"]
 POSTERIOR_ONLY: frozenset[ExpertName] = frozenset({"probe", "tuned", "context", "review"})
 """Experts that only method posterior can ask."""
@@ -492,8 +494,9 @@ class Config(Section):
     """Who answers each question. posterior asks them in this order, and takes context and review among them; probe is
     a classifier on the embeddings of the other rows, tuned the model itself, trained on them (asked last). Unset, for
     the other methods: direct and reasoning; agent belongs to paper."""
-    target_accuracy: Share = 0.95
-    """posterior: rows are trained on as long as their mean confidence is at least this."""
+    target_accuracy: Share | Literal["auto"] = "auto"
+    """posterior: rows are trained on as long as their mean confidence is at least this. auto: 0.95, or as many rows as
+    teach most, where those are more."""
     posterior: PosteriorConfig = PosteriorConfig()
     """method: posterior."""
     paper: PaperConfig = PaperConfig()
@@ -530,6 +533,11 @@ class Config(Section):
     """SQLite file of every finished call. Unset: one in your cache folder."""
     seed: int = 0
     """Of every random choice outside the model."""
+
+    @property
+    def target(self) -> float:
+        """The mean confidence that is wanted of the rows trained on."""
+        return TARGET if self.target_accuracy == "auto" else self.target_accuracy
 
     @model_validator(mode="after")
     def _lane_of_engine(self) -> Config:

@@ -111,7 +111,7 @@ async def test_the_first_expert_is_asked_everything_and_the_next_the_pilot_and_t
     in_turn = [*wanted[drawn[wanted]], *wanted[~drawn[wanted]]]
     assert llm.rows("reasoning") == [examples[row].id for row in in_turn]
     assert set(np.flatnonzero(drawn)) < set(wanted)
-    assert before.choice.confidence[wanted[~drawn[wanted]]].max() < settings.target_accuracy
+    assert before.choice.confidence[wanted[~drawn[wanted]]].max() < settings.target
     assert len(answers) == len(llm.calls) == 280 == 1.4 * 200
     assert fused.views.names == ("direct", "reasoning")
     assert len(fused.levels) == 2

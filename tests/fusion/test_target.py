@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from fusion.simulated import simulate
 from robustft.fusion.evidence import Evidence
 from robustft.fusion.posterior import Fusion, fit, posterior
-from robustft.fusion.target import REACHED_WITHIN, Choice, choose, expected_accuracy, keep_labels, suspects
+from robustft.fusion.target import (
+    REACHED_WITHIN,
+    Choice,
+    choose,
+    effective_rows,
+    expected_accuracy,
+    keep_labels,
+    suspects,
+)
 
 
 @given(st.lists(st.floats(0.34, 1.0), min_size=1, max_size=40), st.floats(0.5, 1.0))
@@ -34,6 +42,41 @@ def test_a_label_that_is_as_likely_as_any_stays() -> None:
 def test_nothing_is_taken_where_nothing_is_sure() -> None:
     choice = choose(np.full((3, 2), 0.5), np.array([0, 1, -1]), 0.95)
     assert not choice.taken.any()
+
+
+def two_options(confidence: list[float]) -> np.ndarray:
+    sure = np.array(confidence)
+    return np.stack([sure, 1 - sure], axis=1)
+
+
+def test_an_open_target_is_held_where_further_rows_would_teach_less() -> None:
+    p = two_options([0.99] * 60 + [0.55] * 40)
+    open_target, held = (choose(p, np.zeros(100, dtype=int), target) for target in ("auto", 0.95))
+    assert open_target.target == held.target == 0.95
+    assert open_target.taken.tolist() == held.taken.tolist()
+
+
+def test_an_open_target_is_lowered_where_more_rows_teach_more() -> None:
+    p, label = two_options([0.96] * 10 + [0.8] * 90 + [0.51] * 20), np.zeros(120, dtype=int)
+    assert choose(p, label, 0.95).taken.sum() == 10
+    lowered = choose(p, label, "auto")
+    assert lowered.taken.tolist() == [True] * 100 + [False] * 20
+    assert lowered.target == pytest.approx((10 * 0.96 + 90 * 0.8) / 100)
+
+
+@given(st.lists(st.floats(0.5, 1.0), min_size=1, max_size=40))
+def test_an_open_target_takes_no_fewer_than_teach_most_nor_than_the_default(sure: list[float]) -> None:
+    p, label = two_options(sorted(sure, reverse=True)), np.zeros(len(sure), dtype=int)
+    open_target = choose(p, label, "auto")
+    taken = int(open_target.taken.sum())
+    assert taken == max(int(choose(p, label, 0.95).taken.sum()), 1 + int(effective_rows(p).argmax()))
+    assert open_target.confidence[open_target.taken].mean() >= open_target.target - 1e-9
+
+
+def test_rows_that_are_wrong_in_a_quarter_count_a_quarter() -> None:
+    assert effective_rows(two_options([1.0, 1.0])).tolist() == [1.0, 2.0]
+    assert effective_rows(two_options([0.75] * 4))[-1] == pytest.approx(1.0)
+    assert effective_rows(np.ones((3, 1))).tolist() == [1.0, 2.0, 3.0]
 
 
 def test_labels_that_are_kept_are_all_taken() -> None:

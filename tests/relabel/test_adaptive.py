@@ -117,7 +117,7 @@ def ran() -> Ran:
 
 def test_context_and_review_are_asked_of_the_undecided_within_the_budget(ran: Ran) -> None:
     drawn = ran.ids(pilot(ran.before.views, ran.settings))
-    sure = ran.ids(ran.before.choice.confidence >= ran.settings.target_accuracy)
+    sure = ran.ids(ran.before.choice.confidence >= ran.settings.target)
     context, review = ({a.id for a in ran.answers if a.expert == name} for name in ("context", "review"))
     assert 200 + len(ran.answers) == len(ran.asked) <= ran.settings.posterior.budget * 200
     assert drawn < context

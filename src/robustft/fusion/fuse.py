@@ -98,12 +98,10 @@ def whom_to_ask(fused: Fused, config: Config) -> NDArray[np.int64]:
     if config.posterior.asking == "all":
         return np.arange(n)
     left = int(config.posterior.budget * n) - int(fused.views.calls.sum()) - int(first.sum())
-    if (fused.identified and fused.choice.taken.all()) or left < 0:
+    if (fused.identified and fused.choice.confidence.mean() >= config.target) or left < 0:
         return np.zeros(0, dtype=np.int64)
     llm = [v for v, name in enumerate(fused.views.names) if name not in TAUGHT]
-    open_rows = (
-        ~first & (fused.views.asked[:, llm] > 0).all(axis=1) & (fused.choice.confidence < config.target_accuracy)
-    )
+    open_rows = ~first & (fused.views.asked[:, llm] > 0).all(axis=1) & (fused.choice.confidence < config.target)
     order = np.argsort(fused.choice.confidence, kind="stable")
     undecided = [row for row in order if open_rows[row]] if fused.identified else []
     return np.union1d(np.flatnonzero(first), np.array(undecided[:left], dtype=np.int64))
@@ -124,7 +122,7 @@ def worthwhile(fused: Fused, views: Views, newest: str, config: Config) -> bool:
     calls are spared. Where the pilot has no such row nothing is known of it, and it is asked.
     """
     rows = np.flatnonzero(pilot(views, config) & (views.asked[:, views.names.index(newest)] > 0))
-    undecided = fused.choice.confidence[rows] < config.target_accuracy
+    undecided = fused.choice.confidence[rows] < config.target
     if not undecided.any():
         return True
     with threadpool_limits(1, "blas"):
@@ -221,4 +219,5 @@ def _target(fused: Fused, config: Config) -> dict[str, Any]:
         for level in fused.levels
         if len(rows := level.rows[choice.taken[level.rows]])
     ]
-    return expected_accuracy(parts, config.target_accuracy, fused.sure, config.seed)
+    facts = expected_accuracy(parts, config.target, fused.sure, config.seed)
+    return facts | {"lowered": choice.target if fused.identified and choice.target < config.target else None}

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from robustft.config import TARGET
 from robustft.fusion.evidence import Evidence
 from robustft.fusion.fitting import Sample
 from robustft.fusion.posterior import Fusion, drawn, posterior_given
@@ -26,32 +27,60 @@ class Choice:
     """What becomes of each row.
 
     `answer` (N,): the option to train on. `confidence` (N,): that it is the true one. `taken` (N,): whether the row is
-    sure enough; the row is kept where its answer is its label, else relabelled.
+    sure enough; the row is kept where its answer is its label, else relabelled. `target`: the mean confidence that the
+    taken rows were to have.
     """
 
     answer: NDArray[np.int64]
     confidence: NDArray[np.float64]
     taken: NDArray[np.bool_]
+    target: float
 
 
-def choose(posterior: NDArray[np.float64], label: NDArray[np.integer], target_accuracy: float) -> Choice:
+def choose(
+    posterior: NDArray[np.float64], label: NDArray[np.integer], target_accuracy: float | Literal["auto"]
+) -> Choice:
     """Take rows from the most confident down, as many as keep their mean confidence at the target or above.
 
-    `posterior` (N, K), `label` (N,) -1 where there is none, `target_accuracy` in [0, 1]. Where options are equally
-    likely the label stays; rows of equal confidence are taken in their order.
+    `posterior` (N, K), `label` (N,) -1 where there is none, `target_accuracy` in [0, 1]. auto: 0.95, or as many rows as
+    teach most (`effective_rows`) where those are more. Rows of equal confidence are taken in their order.
     """
+    answer, confidence = likeliest(posterior, label)
+    order = np.argsort(-confidence, kind="stable")
+    means = np.cumsum(confidence[order]) / np.arange(1, len(order) + 1)
+    target = TARGET if target_accuracy == "auto" else target_accuracy
+    # the mean falls along the order, so what holds for a row holds for all before it
+    count = int((means >= target).sum())
+    if target_accuracy == "auto":
+        most = 1 + int(effective_rows(posterior[order]).argmax())
+        if most > count:
+            count, target = most, float(means[most - 1])
+    taken = np.zeros(len(order), dtype=bool)
+    taken[order[:count]] = True
+    return Choice(answer, confidence, taken, target)
+
+
+def likeliest(
+    posterior: NDArray[np.float64], label: NDArray[np.integer]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return each row's likeliest option (N,) and its probability; among options equally likely the label stays."""
     rows = np.arange(len(posterior))
     answer = posterior.argmax(axis=1)
     confidence = posterior[rows, answer]
     stays = (label >= 0) & (posterior[rows, label] >= confidence)
-    answer = np.where(stays, label, answer)
-    order = np.argsort(-confidence, kind="stable")
-    means = np.cumsum(confidence[order]) / np.arange(1, len(rows) + 1)
-    # the mean falls along the order, so what holds for a row holds for all before it
-    count = int((means >= target_accuracy).sum())
-    taken = np.zeros(len(rows), dtype=bool)
-    taken[order[:count]] = True
-    return Choice(answer, confidence, taken)
+    return np.where(stays, label, answer), confidence
+
+
+def effective_rows(posterior: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return to how many rows without a mistake the first 1, 2, ... N rows of `posterior` (N, K) come for a learner.
+
+    n rows of which a share e is wrong teach two classes as much as n (1 - 2 e)^2 right ones (Natarajan et al. 2013:
+    the noise enters the bound as 1 / (1 - 2 e)). Here 1 - 2 e is the mean of by how much the likeliest option is
+    likelier than the next.
+    """
+    ranked = np.sort(np.pad(posterior, ((0, 0), (1, 0))), axis=1)
+    number = np.arange(1, len(posterior) + 1)
+    return np.asarray(np.cumsum(ranked[:, -1] - ranked[:, -2]) ** 2 / number)
 
 
 def keep_labels(label: NDArray[np.integer], posterior: NDArray[np.float64]) -> Choice:
@@ -61,7 +90,7 @@ def keep_labels(label: NDArray[np.integer], posterior: NDArray[np.float64]) -> C
     """
     labelled = label >= 0
     confidence = np.where(labelled, posterior[np.arange(len(label)), label], posterior.max(axis=1))
-    return Choice(np.where(labelled, label, posterior.argmax(axis=1)), confidence, labelled)
+    return Choice(np.where(labelled, label, posterior.argmax(axis=1)), confidence, labelled, 0.0)
 
 
 def expected_accuracy(

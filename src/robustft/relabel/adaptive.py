@@ -75,7 +75,7 @@ async def ask_further(work: Work, said: Sequence[Stored[Answer]]) -> Asked:
 
 async def _neighbours(places: Sequence[int], fused: Fused, work: Work) -> list[list[int]]:
     """Return the places of each row's neighbours among those whose confidence alone reaches the target."""
-    sure = fused.choice.confidence >= work.config.target_accuracy if fused.identified else np.zeros(0, dtype=bool)
+    sure = fused.choice.confidence >= work.config.target if fused.identified else np.zeros(0, dtype=bool)
     clean = [row for row in np.flatnonzero(sure).tolist() if _value(fused, row) is not None]
     k, progress = work.config.paper.neighbours, work.progress
     return await clean_neighbours(work.examples, places, clean, k, work.open_embedder, progress.note)

@@ -66,7 +66,7 @@ def _decision(row: _Row, choice: Choice, aside: bool, identified: bool, config: 
         outcome, why = "review", f"; {missing}"
     else:
         outcome = "review" if aside else "drop"
-        why = f"; {value or 'another answer'} at {sure:.2f} is too unsure for a target of {config.target_accuracy:g}"
+        why = f"; {value or 'another answer'} at {sure:.2f} is too unsure for a target of {choice.target:.3g}"
     return Decision(
         id=example.id,
         decision=outcome,

@@ -45,6 +45,12 @@ def next_steps(metrics: dict[str, Any], out: Path) -> list[str]:
         steps.append(f"{count(missing['unasked'])} answers await a new budget: the same command goes on")
     if learnt and not learnt["identified"]:
         steps.append("nothing was changed: check thirty rows drawn at random (posterior.reviewed), or set a prior")
+    elif learnt and (lowered := learnt["target"]["lowered"]) is not None:
+        wanted = learnt["target"]["wanted"]
+        steps.append(
+            f"rows are taken down to a mean confidence of {lowered:.2g}, where they teach most; "
+            f"target_accuracy: {wanted:g} takes fewer and surer ones"
+        )
     elif learnt and not learnt["target"]["reached"]:
         steps.append("the target accuracy is not reached for sure: look at the report before you train")
     if metrics["decisions"]["review"] and not sum(missing.values()):
