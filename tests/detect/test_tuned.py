@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import numpy as np
 import pytest
 
 from robustft.config import Config
-from robustft.detect.tuned import trusted, tuned_settings
+from robustft.data.train_rows import TrainRow
+from robustft.detect.tuned import teachers, tuned_settings
 from robustft.errors import ConfigError
 from robustft.fusion.views import TUNED, Rows, views_of
 from robustft.loading import make_config
@@ -17,7 +19,7 @@ from robustft.pipeline import denoise
 from robustft.records import Answer, Example
 from robustft.run import RunDir
 from robustft.tasks import make_task
-from robustft.train.lora import read_training
+from robustft.train.lora import read_training, train
 from support import Notes, stored, write_moods
 from train.tiny import save_tiny
 
@@ -105,7 +107,7 @@ async def test_finished_adapters_are_not_trained_again(ran: tuple[Path, dict[str
     assert {row: answer.probs for row, answer in again.items()} == {row: answer.probs for row, answer in before.items()}
 
 
-def test_labels_are_trusted_as_far_as_the_others_speak_for_them(ran: tuple[Path, dict[str, Answer]]) -> None:
+def test_teaches_the_likeliest_answers_as_far_as_they_are_believed(ran: tuple[Path, dict[str, Answer]]) -> None:
     folder, _ = ran
     settings, examples = config(folder / "moods.csv", folder), RunDir(folder / "run").load(Example)
     task = make_task(settings.task)
@@ -115,11 +117,29 @@ def test_labels_are_trusted_as_far_as_the_others_speak_for_them(ran: tuple[Path,
         for e, value in zip(examples, named, strict=True)
     ]
     views = views_of(Rows.of(examples, task), [stored(Answer, said)], ["direct"], task)
-    right = trusted(views, np.zeros((ROWS, 1)), np.arange(ROWS), settings)
-    agree = np.array(
-        [task.label(e.response or "", e.options) == value for e, value in zip(examples, named, strict=True)]
-    )
-    assert right[agree].min() > right[~agree].max()
+    answer, confidence = teachers(views, np.zeros((ROWS, 1)), np.arange(ROWS), settings)
+    given = [task.label(example.response or "", example.options) for example in examples]
+    agree = np.array([value == own for value, own in zip(named, given, strict=True)])
+    assert ["ABC"[k] for k in answer] == named
+    assert confidence[agree].min() > confidence[~agree].max()
+
+
+async def test_an_adapter_learns_the_answers_that_are_believed_not_those_given(
+    ran: tuple[Path, dict[str, Answer]], tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, _ = ran
+    learnt = dict[str, str]()
+
+    def listening(rows: Sequence[TrainRow], *others: Any) -> dict[str, Any]:
+        learnt.update((row.id, row.response) for row in rows)
+        return train(rows, *others)
+
+    monkeypatch.setattr("robustft.detect.tuned.train", listening)
+    await clean(folder / "moods.csv", tiny, tmp_path / "run")
+    examples = RunDir(tmp_path / "run").load(Example)
+    given = np.mean([example.response == example.truth for example in examples])
+    believed = np.mean([learnt[example.id] == example.truth for example in examples])
+    assert believed > given
 
 
 def test_open_questions_have_nothing_to_score(tmp_path: Path, tiny: Path) -> None:

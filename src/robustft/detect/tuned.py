@@ -1,4 +1,4 @@
-"""The tuned view: the model itself, fine-tuned on the labels of other rows as far as they are believed."""
+"""The tuned view: the model itself, fine-tuned on what is believed of other rows."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from robustft.errors import ConfigError
 from robustft.fusion.fitting import Priors
 from robustft.fusion.posterior import fit, posterior
 from robustft.fusion.probe import folds_of, near_duplicates, partitions_of, with_probe
+from robustft.fusion.target import likeliest
 from robustft.fusion.views import PROBE, TUNED, Rows, Views, views_of
 from robustft.llm import asking
 from robustft.llm.client import LLM, Tag
@@ -31,9 +32,9 @@ from robustft.work import Work
 async def ask_tuned(work: Work, said: Sequence[Stored[Answer]], form: Form, folder: Path) -> Stored[Answer]:
     """Return what an adapter that was trained on the other folds says of each row.
 
-    For each fold the labels of the others are weighted by how likely they are right, told without the fold's own
-    labels: what a row is told never saw its label. Near-duplicates share a fold. `said`: what the other experts said.
-    Adapters stay in `folder`, one a fold; finished ones are not trained again. Raises RobustFTError.
+    For each fold the likeliest answers of the others are trained on, weighted by how likely they are, told without the
+    fold's own labels: what a row is told never saw its label. Near-duplicates share a fold. `said`: what the other
+    experts said. Adapters stay in `folder`, one a fold; finished ones are not trained again. Raises RobustFTError.
     """
     config, examples = work.config, work.examples
     settings = tuned_settings(config)
@@ -43,10 +44,11 @@ async def ask_tuned(work: Work, said: Sequence[Stored[Answer]], form: Form, fold
     parts = []
     for held in range(config.tuned.folds):
         work.progress.note(f"{TUNED}: fold {held + 1} of {config.tuned.folds}")
-        others = np.flatnonzero((fold != held) & (views.label >= 0))
-        rows = [_train_row(example, form) for example in Taken(examples, others)]
-        right = trusted(views, embeddings, others, config).tolist()
-        weights = {row.id: weight for row, weight in zip(rows, right, strict=True)}
+        others = np.flatnonzero(fold != held)
+        answer, confidence = teachers(views, embeddings, others, config)
+        pairs = zip(Taken(examples, others), answer.tolist(), strict=True)
+        rows = [_train_row(example, option, form) for example, option in pairs]
+        weights = {row.id: weight for row, weight in zip(rows, confidence.tolist(), strict=True)}
         train(rows, settings, folder / str(held), work.progress, weights)
         parts.append(await _score(work, np.flatnonzero(fold == held), form, settings, folder / str(held) / "adapter"))
     answers, heard = Spool(Answer, work.folder), [iter(part) for part in parts]
@@ -55,10 +57,13 @@ async def ask_tuned(work: Work, said: Sequence[Stored[Answer]], form: Form, fold
     return answers.stored()
 
 
-def trusted(
+def teachers(
     views: Views, embeddings: NDArray[np.floating], rows: NDArray[np.int64], config: Config
-) -> NDArray[np.float64]:
-    """Return the probability (n,) that each of the `rows`' labels is right, told from these rows alone."""
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the likeliest answers (n,) of the `rows` and how likely they are, told from these rows alone.
+
+    Who learns from labels as they are given, even weighted, learns the wrong ones too where a model is quick to fit.
+    """
     evidence = views.of_llm().rows(rows)
     priors, noise = Priors(config.posterior.prior_accuracy), config.posterior.noise
     with threadpool_limits(1, "blas"):
@@ -67,8 +72,7 @@ def trusted(
             evidence, fusion = with_probe(evidence, own, partitions_of(own, config.seed), priors, noise)
         else:
             fusion = fit(evidence, priors, noise, config.seed)
-        probs = posterior(evidence, fusion)
-    return np.asarray(probs[np.arange(len(rows)), evidence.label])
+        return likeliest(posterior(evidence, fusion), evidence.label)
 
 
 async def _score(
@@ -106,5 +110,5 @@ def _with_adapter(llm: LLMConfig, settings: TrainConfig, adapter: Path) -> LLMCo
     return (llm if llm.backend == "local" else LLMConfig()).model_copy(update=own)
 
 
-def _train_row(example: Example, form: Form) -> TrainRow:
-    return TrainRow(example.id, form.ask(example), form.answer(example, example.response or ""), None, example.source)
+def _train_row(example: Example, option: int, form: Form) -> TrainRow:
+    return TrainRow(example.id, form.ask(example), form.candidates(example)[option], None, example.source)
