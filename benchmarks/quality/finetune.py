@@ -59,7 +59,7 @@ def config(wanted: argparse.Namespace, noise: str, source: Source) -> Config:
         overrides["posterior"] = {"posterior": {"reviewed": str(write_reviewed(source, rows, wanted.reviewed, 0))}}
     own = {
         # the cells of the denoising benchmark are held at one target, to be comparable; here as by default
-        "target_accuracy": "auto",
+        "target_accuracy": None,
         "task": {"target": "{option}"},
         "prompts": {"training": "{question}"},
         "train": {"epochs": wanted.epochs, "max_steps": wanted.steps, "lr": wanted.lr},

@@ -494,9 +494,9 @@ class Config(Section):
     """Who answers each question. posterior asks them in this order, and takes context and review among them; probe is
     a classifier on the embeddings of the other rows, tuned the model itself, trained on them (asked last). Unset, for
     the other methods: direct and reasoning; agent belongs to paper."""
-    target_accuracy: Share | Literal["auto"] = "auto"
-    """posterior: rows are trained on as long as their mean confidence is at least this. auto: 0.95, or as many rows as
-    teach most, where those are more."""
+    target_accuracy: Share | None = None
+    """posterior: rows are trained on as long as their mean confidence is at least this. Unset: 0.95, or as many rows
+    as teach most, where those are more."""
     posterior: PosteriorConfig = PosteriorConfig()
     """method: posterior."""
     paper: PaperConfig = PaperConfig()
@@ -537,7 +537,7 @@ class Config(Section):
     @property
     def target(self) -> float:
         """The mean confidence that is wanted of the rows trained on."""
-        return TARGET if self.target_accuracy == "auto" else self.target_accuracy
+        return TARGET if self.target_accuracy is None else self.target_accuracy
 
     @model_validator(mode="after")
     def _lane_of_engine(self) -> Config:

@@ -51,7 +51,7 @@ def two_options(confidence: list[float]) -> np.ndarray:
 
 def test_an_open_target_is_held_where_further_rows_would_teach_less() -> None:
     p = two_options([0.99] * 60 + [0.55] * 40)
-    open_target, held = (choose(p, np.zeros(100, dtype=int), target) for target in ("auto", 0.95))
+    open_target, held = (choose(p, np.zeros(100, dtype=int), target) for target in (None, 0.95))
     assert open_target.target == held.target == 0.95
     assert open_target.taken.tolist() == held.taken.tolist()
 
@@ -59,7 +59,7 @@ def test_an_open_target_is_held_where_further_rows_would_teach_less() -> None:
 def test_an_open_target_is_lowered_where_more_rows_teach_more() -> None:
     p, label = two_options([0.96] * 10 + [0.8] * 90 + [0.51] * 20), np.zeros(120, dtype=int)
     assert choose(p, label, 0.95).taken.sum() == 10
-    lowered = choose(p, label, "auto")
+    lowered = choose(p, label)
     assert lowered.taken.tolist() == [True] * 100 + [False] * 20
     assert lowered.target == pytest.approx((10 * 0.96 + 90 * 0.8) / 100)
 
@@ -67,7 +67,7 @@ def test_an_open_target_is_lowered_where_more_rows_teach_more() -> None:
 @given(st.lists(st.floats(0.5, 1.0), min_size=1, max_size=40))
 def test_an_open_target_takes_no_fewer_than_teach_most_nor_than_the_default(sure: list[float]) -> None:
     p, label = two_options(sorted(sure, reverse=True)), np.zeros(len(sure), dtype=int)
-    open_target = choose(p, label, "auto")
+    open_target = choose(p, label)
     taken = int(open_target.taken.sum())
     assert taken == max(int(choose(p, label, 0.95).taken.sum()), 1 + int(effective_rows(p).argmax()))
     assert open_target.confidence[open_target.taken].mean() >= open_target.target - 1e-9

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,21 +37,19 @@ class Choice:
     target: float
 
 
-def choose(
-    posterior: NDArray[np.float64], label: NDArray[np.integer], target_accuracy: float | Literal["auto"]
-) -> Choice:
+def choose(posterior: NDArray[np.float64], label: NDArray[np.integer], target_accuracy: float | None = None) -> Choice:
     """Take rows from the most confident down, as many as keep their mean confidence at the target or above.
 
-    `posterior` (N, K), `label` (N,) -1 where there is none, `target_accuracy` in [0, 1]. auto: 0.95, or as many rows as
+    `posterior` (N, K), `label` (N,) -1 where there is none, `target_accuracy` in [0, 1]; None: 0.95, or as many rows as
     teach most (`effective_rows`) where those are more. Rows of equal confidence are taken in their order.
     """
     answer, confidence = likeliest(posterior, label)
     order = np.argsort(-confidence, kind="stable")
     means = np.cumsum(confidence[order]) / np.arange(1, len(order) + 1)
-    target = TARGET if target_accuracy == "auto" else target_accuracy
+    target = TARGET if target_accuracy is None else target_accuracy
     # the mean falls along the order, so what holds for a row holds for all before it
     count = int((means >= target).sum())
-    if target_accuracy == "auto":
+    if target_accuracy is None:
         most = 1 + int(effective_rows(posterior[order]).argmax())
         if most > count:
             count, target = most, float(means[most - 1])
