@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fusion.simulated import simulate, views_from
-from robustft.config import Config
+from robustft.config import TARGET, Config
 from robustft.data.planting import plant
 from robustft.fusion.fuse import Fused, fuse, pilot, summary, whom_to_ask
 from robustft.fusion.target import choose
@@ -126,8 +126,9 @@ def test_what_is_expected_where_nothing_is_identified_is_of_the_labels_which_sta
 
 def test_what_was_learnt_is_plain_and_says_all() -> None:
     views = two_views()
-    fused = fuse(second_asked(views, pilot(views, config())), config())
-    learnt = summary(fused, config(target=0.8))
+    settings = config(target=0.8)
+    fused = fuse(second_asked(views, pilot(views, settings)), settings)
+    learnt = summary(fused, settings)
     assert orjson.loads(orjson.dumps(learnt)) == learnt
     assert set(learnt) == {
         "identified", "reason", "noise_rate", "noise", "chance", "skill", "weights", "levels", "calls_a_row", "target",
@@ -144,6 +145,16 @@ def test_what_was_learnt_is_plain_and_says_all() -> None:
     assert learnt["chance"] == pytest.approx(1 / 3)
     assert learnt["calls_a_row"] == pytest.approx(1 + PILOT / 300)
     assert (learnt["target"]["wanted"], learnt["target"]["rows"]) == (0.8, int(fused.choice.taken.sum()))
+    assert not learnt["target"]["lowered"]
+
+
+def test_a_target_that_was_lowered_is_the_one_that_may_be_reached() -> None:
+    settings = make_config({"method": "posterior"})
+    fused = fuse(two_views(), settings)
+    target = summary(fused, settings)["target"]
+    assert target["lowered"]
+    assert target["wanted"] == pytest.approx(fused.choice.confidence[fused.choice.taken].mean())
+    assert target["wanted"] < TARGET
 
 
 def test_an_answer_that_nobody_gave_is_not_chosen() -> None:

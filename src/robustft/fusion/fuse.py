@@ -219,5 +219,5 @@ def _target(fused: Fused, config: Config) -> dict[str, Any]:
         for level in fused.levels
         if len(rows := level.rows[choice.taken[level.rows]])
     ]
-    facts = expected_accuracy(parts, config.target, fused.sure, config.seed)
-    return facts | {"lowered": choice.target if fused.identified and choice.target < config.target else None}
+    target = choice.target if fused.identified else config.target
+    return expected_accuracy(parts, target, fused.sure, config.seed) | {"lowered": target < config.target}

@@ -45,14 +45,10 @@ def next_steps(metrics: dict[str, Any], out: Path) -> list[str]:
         steps.append(f"{count(missing['unasked'])} answers await a new budget: the same command goes on")
     if learnt and not learnt["identified"]:
         steps.append("nothing was changed: check thirty rows drawn at random (posterior.reviewed), or set a prior")
-    elif learnt and (lowered := learnt["target"]["lowered"]) is not None:
-        wanted = learnt["target"]["wanted"]
-        steps.append(
-            f"rows are taken down to a mean confidence of {lowered:.2g}, where they teach most; "
-            f"target_accuracy: {wanted:g} takes fewer and surer ones"
-        )
     elif learnt and not learnt["target"]["reached"]:
         steps.append("the target accuracy is not reached for sure: look at the report before you train")
+    elif learnt and learnt["target"]["lowered"]:
+        steps.append("more rows teach more than fewer, surer ones: for those set target_accuracy: 0.95, and run again")
     if metrics["decisions"]["review"] and not sum(missing.values()):
         steps.append(f"robustft review {out}   # {count(metrics['decisions']['review'])} rows await your eye")
     if not metrics["training"]:
