@@ -48,7 +48,7 @@ def next_steps(metrics: dict[str, Any], out: Path) -> list[str]:
     elif learnt and not learnt["target"]["reached"]:
         steps.append("the target accuracy is not reached for sure: look at the report before you train")
     elif learnt and learnt["target"]["lowered"]:
-        steps.append("more rows teach more than fewer, surer ones: for those set target_accuracy: 0.95, and run again")
+        steps.append("less sure rows are in, as they help more than harm: set target_accuracy: 0.95 to leave them out")
     if metrics["decisions"]["review"] and not sum(missing.values()):
         steps.append(f"robustft review {out}   # {count(metrics['decisions']['review'])} rows await your eye")
     if not metrics["training"]:
