@@ -39,8 +39,10 @@ def test_a_label_that_is_as_likely_as_any_stays() -> None:
     assert choice.confidence[choice.taken].mean() == pytest.approx(0.6)
 
 
-def test_nothing_is_taken_where_nothing_is_sure() -> None:
-    choice = choose(np.full((3, 2), 0.5), np.array([0, 1, -1]), 0.95)
+@pytest.mark.parametrize("target", [0.95, None])
+@pytest.mark.parametrize("rows", [0, 3])
+def test_nothing_is_taken_where_nothing_is_sure(rows: int, target: float | None) -> None:
+    choice = choose(np.full((rows, 2), 0.5), np.array([0, 1, -1])[:rows], target)
     assert not choice.taken.any()
 
 
@@ -64,7 +66,7 @@ def test_an_open_target_is_lowered_where_more_rows_teach_more() -> None:
     assert lowered.target == pytest.approx((10 * 0.96 + 90 * 0.8) / 100)
 
 
-@given(st.lists(st.floats(0.5, 1.0), min_size=1, max_size=40))
+@given(st.lists(st.floats(0.51, 1.0), min_size=1, max_size=40))
 def test_an_open_target_takes_no_fewer_than_teach_most_nor_than_the_default(sure: list[float]) -> None:
     p, label = two_options(sorted(sure, reverse=True)), np.zeros(len(sure), dtype=int)
     open_target = choose(p, label)

@@ -50,7 +50,8 @@ def choose(posterior: NDArray[np.float64], label: NDArray[np.integer], target_ac
     # the mean falls along the order, so what holds for a row holds for all before it
     count = int((means >= target).sum())
     if target_accuracy is None:
-        most = 1 + int(effective_rows(posterior[order]).argmax())
+        worth = effective_rows(posterior[order])
+        most = 1 + int(worth.argmax()) if worth.any() else 0
         if most > count:
             count, target = most, float(means[most - 1])
     taken = np.zeros(len(order), dtype=bool)
