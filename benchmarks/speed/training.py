@@ -33,7 +33,7 @@ from robustft.llm.local.weights import pick_device
 from robustft.train.lora import load
 from robustft.train.order import order
 from robustft.train.tokens import tokenise
-from robustft.train.trainer import SCHEDULES, make_dataset, make_trainer
+from robustft.train.trainer import SCHEDULES, make_dataset, make_trainer, warmup_steps
 
 NOT_COUNTED = 2
 """Steps at the start: memory is allocated, kernels are chosen."""
@@ -102,7 +102,7 @@ def as_it_comes(**changes: Any) -> Arm:
             learning_rate=settings.lr,
             # not for speed: with another schedule the mean losses couldn't be compared
             lr_scheduler_type=SCHEDULES[settings.schedule],
-            warmup_steps=math.ceil(settings.warmup * len(rows) / settings.batch_size),
+            warmup_steps=warmup_steps(settings.warmup, math.ceil(len(rows) / settings.batch_size)),
             bf16=loaded.dtype == "bfloat16",
             use_cpu=pick_device("auto") == "cpu",
             include_num_input_tokens_seen="non_padding",

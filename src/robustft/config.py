@@ -214,7 +214,7 @@ class LLMConfig(Section):
 
 
 class PaperConfig(Section):
-    """`method: paper`, RobustFT (arXiv 2412.14922)."""
+    """`method: paper`, RobustFT (arXiv 2412.14922); method posterior asks its experts by these keys, too."""
 
     variant: Literal["released", "published"] = "released"
     """released: the authors' code; published: the paper's text. docs/paper-vs-code.md lists where they differ."""
@@ -235,7 +235,7 @@ class PosteriorConfig(Section):
 
     prior_accuracy: Annotated[float, Field(gt=0.0, lt=1.0)] | None = None
     """The share of these questions that the LLM answers rightly, as you believe, say from a benchmark. Decides where
-    labels and views don't settle it, and weighs as much as 250 rows elsewhere."""
+    labels and experts leave it open; elsewhere it counts like 250 rows."""
     reviewed: Path | None = None
     """A file of rows that a person has checked, drawn without regard to their labels: the columns `id` and what
     `data.response` names. Thirty settle what the labels leave open."""
@@ -309,6 +309,10 @@ TARGET = 0.95
 ExpertName = Literal["direct", "reasoning", "likelihood", "agent", "probe", "tuned", "context", "review"]
 POSTERIOR_ONLY: frozenset[ExpertName] = frozenset({"probe", "tuned", "context", "review"})
 """Experts that only method posterior can ask."""
+SCORERS: frozenset[ExpertName] = frozenset({"likelihood", "tuned"})
+"""Experts that score the texts of a row's options."""
+UNSET_EXPERTS: tuple[ExpertName, ...] = ("direct", "reasoning")
+"""Who is asked by the other methods where `experts` is unset."""
 Format = Literal["alpaca", "sharegpt", "messages", "prompt-completion"]
 
 
@@ -350,6 +354,9 @@ class TrainConfig(Section):
     """Longest row, in tokens; of a longer one the end is cut off."""
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     """Number format. auto: bfloat16 where the processor is fast at it, else float32."""
+    trust_remote_code: bool = False
+    """Let a hub model run Python code of its own in this process. Read that code first. llm.trust_remote_code counts,
+    too, where llm.model is trained."""
     gradient_checkpointing: bool = False
     """Less memory, for about a third more time."""
     weight: Literal["auto", "confidence", "none"] = "auto"
@@ -423,8 +430,8 @@ class CompareConfig(Section):
     steps: Positive | None = None
     """Steps of every training, whatever the arm's rows. Unset: train.epochs, so that fewer rows are fewer steps."""
     overrides: dict[Arm, dict[str, object]] = Field(default_factory=dict)
-    """Keys of the config that differ in an arm, such as {paper: {experts: [likelihood]}}. Experts that only posterior
-    can ask are left out of the others by themselves."""
+    """Keys of the config that differ in an arm, such as {paper: {experts: [likelihood]}}. Each arm asks those
+    of `experts` that its method can; posterior adds the probe."""
 
 
 class ReviewConfig(Section):
@@ -564,7 +571,7 @@ class Config(Section):
     @classmethod
     def _experts_of_method(cls, tree: object) -> object:
         if isinstance(tree, dict) and "experts" not in tree and tree.get("method", "posterior") != "posterior":
-            return tree | {"experts": ("direct", "reasoning")}
+            return tree | {"experts": UNSET_EXPERTS}
         return tree
 
     @model_validator(mode="after")

@@ -14,6 +14,7 @@ from robustft.data.exports import write_exports
 from robustft.data.recipes import Recipe
 from robustft.data.train_rows import Rows
 from robustft.engine.local import Progress
+from robustft.evaluate.compare import study_key
 from robustft.evaluate.evaluate import Training, ask_model, evaluation_facts, models_of, prepare
 from robustft.fusion.fuse import Fused, summary
 from robustft.fusion.verdicts import beliefs_of
@@ -61,6 +62,8 @@ async def write_training_files_on(cluster: Cluster, run: RunDir, rows: TrainRows
 
 def _recipe(config: Config) -> Recipe:
     train = config.train or TrainConfig()
+    if train.seed is None:
+        train = train.model_copy(update={"seed": config.seed})
     return Recipe(located(train.model or config.llm.model), train)
 
 
@@ -93,7 +96,8 @@ async def evaluate_run(
     lines = [orjson.dumps(result) + b"\n" for said in results.values() for result in said]
     run.write("evaluation.jsonl", b"".join(lines))
     figures = evaluation_facts(results, sheet, task, config)
-    run.write_json("evaluation.json", {"key": _rows_key(run, task, config), "evaluation": figures})
+    key, measured = _rows_key(run, task, config), _measured_by(config)
+    run.write_json("evaluation.json", {"key": key, "by": measured, "evaluation": figures})
     return figures
 
 
@@ -119,7 +123,7 @@ def write_metrics(run: RunDir, task: Task, config: Config) -> dict[str, Any]:
         "truth": against_truth(examples, verdicts, decisions, task),
         "training": _training(run, task, config),
         "evaluation": _evaluation(run, task, config),
-        "compare": run.read_json("compare/compare.json") if config.compare else None,
+        "compare": _comparison(run, examples, config),
         "data": {"skipped": findings["skipped"], "conflicting_questions": len(findings["conflicts"])},
         "readings": count_readings(examples, said, task),
         "posterior": learnt,
@@ -210,9 +214,24 @@ def _trained(run: RunDir, task: Task, config: Config) -> dict[str, Any] | None:
 
 
 def _evaluation(run: RunDir, task: Task, config: Config) -> dict[str, Any] | None:
-    """Return what evaluation found; None where these very rows, or this adapter, were not evaluated."""
+    """Return what evaluation found; None where these very rows, or this adapter, were not evaluated.
+
+    Nor where the config has it done in another way. Where it says nothing of evaluation, a command has asked for it.
+    """
     found = run.read_json("evaluation.json")
-    return found["evaluation"] if found and found["key"] == _rows_key(run, task, config) else None
+    if not found or found["key"] != _rows_key(run, task, config):
+        return None
+    return found["evaluation"] if config.evaluate is None or found.get("by") == _measured_by(config) else None
+
+
+def _measured_by(config: Config) -> str:
+    return fingerprint(config.evaluate and config.evaluate.model_dump(mode="json"))
+
+
+def _comparison(run: RunDir, examples: Sequence[Example], config: Config) -> dict[str, Any] | None:
+    """Return what the run's comparison found; None where it was of other rows, or isn't wanted."""
+    found = run.read_json("compare/compare.json")
+    return found if config.compare and found.get("key") == study_key(examples, config) else None
 
 
 def _rows_key(run: RunDir, task: Task, config: Config) -> str:

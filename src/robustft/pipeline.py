@@ -17,21 +17,23 @@ from robustft import __version__, stages
 from robustft.config import Config
 from robustft.data.readers import stamp
 from robustft.detect.detect import make_panel
-from robustft.detect.tuned import tuned_settings
+from robustft.detect.tuned import settings_key, tuned_settings
 from robustft.doctor.needs import refuse_unmet
 from robustft.engine.local import Progress, Silent, interruptible
 from robustft.errors import StorageError
+from robustft.evaluate.arms import arm_configs
 from robustft.evaluate.compare import compare_arms
 from robustft.evaluate.held_out import settings_of, stamps
 from robustft.fusion.views import TUNED
 from robustft.llm.budget import Budget
+from robustft.llm.embedder import refuse_without_library
 from robustft.llm.models import Models
 from robustft.offline import guarded
 from robustft.records import Example
 from robustft.relabel.review import make_reviewer
 from robustft.report.trackers import refuse_missing
 from robustft.review.verdicts import PersonVerdicts, verdict_file
-from robustft.run import RunDir, fingerprint
+from robustft.run import ADAPTER, RunDir, digest, fingerprint
 from robustft.stages import Job
 from robustft.tasks import make_task
 from robustft.tasks.task import Task
@@ -112,11 +114,14 @@ def _refuse_wrong(config: Config, task: Task, skip: Collection[str]) -> None:
     make_reviewer(config, task)
     if (config.train is not None and "train" not in skip) or (config.compare is not None and "compare" not in skip):
         settled(config)
+    if config.compare is not None and "compare" not in skip:
+        arm_configs(config, task)
     if TUNED in config.experts:
         tuned_settings(config)
     if config.evaluate is not None or config.compare is not None:
         settings_of(config)
     refuse_missing(config)
+    refuse_without_library(config)
     refuse_unmet(config, evaluates="evaluate" not in skip)
 
 
@@ -134,9 +139,11 @@ async def compare(
 
 def _keys(config: Config, limit: int | None, said: PersonVerdicts) -> dict[str, str]:
     """Return a digest of what each stage's result depends on; `said`: what a person said of rows."""
-    inputs = (__version__, limit, stamp(config.data, config.posterior.reviewed))
+    inputs = [__version__, limit, stamp(config.data, config.posterior.reviewed)]
+    if config.llm.adapter is not None:
+        inputs.append(digest(config.llm.adapter / ADAPTER))
     settings = config.model_dump(mode="json", exclude={"train", "evaluate", "compare", *TELLING, *NO_RESULT})
-    asking = fingerprint(*inputs, settings, said.digest("random"))
+    asking = fingerprint(*inputs, settings, settings_key(config), said.digest("random"))
     deciding = fingerprint(asking, said.digest())
     everything = fingerprint(deciding, config.model_dump(mode="json", exclude={*TELLING, *NO_RESULT}), stamps(config))
     told = fingerprint(everything, config.model_dump(mode="json", include={*TELLING}))

@@ -20,6 +20,8 @@ from robustft.errors import ConfigError, RobustFTError
 from robustft.store import TABLES, Record, Stored
 
 LOCK = ".lock"
+ADAPTER = "adapter_model.safetensors"
+"""What PEFT calls an adapter's weights, in the adapter's folder."""
 _PART = ".part"
 """How the name of a file ends that is still being written."""
 
@@ -127,6 +129,14 @@ def fingerprint(*parts: object) -> str:
     """Return a digest of plain values, the same for the same values in any process."""
     content = orjson.dumps(parts, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS, default=str)
     return hashlib.sha256(content).hexdigest()
+
+
+def digest(path: Path) -> str:
+    """Return the digest of a file's content, '' where there is no such file."""
+    if not path.is_file():
+        return ""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def write_atomically(path: Path, write: Callable[[Path], object]) -> Path:

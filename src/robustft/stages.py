@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from robustft.config import Config
+from robustft.config import SCORERS, Config
 from robustft.data.layouts import Layout
 from robustft.data.readers import Reader, SkippedRow, find_conflicts, read_reviewed
 from robustft.detect.detect import detect as ask_panel
 from robustft.detect.tuned import ask_tuned
 from robustft.engine.local import Progress, interruptible
+from robustft.errors import ConfigError
 from robustft.evaluate.evaluate import guard
 from robustft.fusion.fuse import fuse
 from robustft.fusion.verdicts import Believed, verdicts_of
@@ -72,6 +73,7 @@ async def read(job: Job) -> bool:
     """Read the rows, and say what is odd about them."""
     examples, layout, skipped = await _examples(job)
     refuse_unknown(job.config.report.groups, examples)
+    _refuse_unscorable(job.config, examples)
     job.progress.start("read", len(examples))
     conflicts = find_conflicts(examples, job.task)
     job.run.write_json("findings.json", {"layout": layout, "skipped": len(skipped), "conflicts": conflicts})
@@ -84,6 +86,16 @@ async def read(job: Job) -> bool:
     if conflicts:
         job.progress.note(f"{len(conflicts)} questions have several different responses; findings.json names them")
     return _whole_at_once(job, len(examples))
+
+
+def _refuse_unscorable(config: Config, examples: Sequence[Example]) -> None:
+    """Raises ConfigError where experts score options, and no row has any; of some rows only they abstain."""
+    scorers = [name for name in config.experts if name in SCORERS]
+    if scorers and config.method not in {"none", "self-select"} and not any(example.options for example in examples):
+        raise ConfigError(
+            f"experts: {' and '.join(scorers)} score options, and no row of {config.data.path} has any; "
+            "name their column in data.options, their texts in task.options, or leave these experts out"
+        )
 
 
 async def _examples(job: Job) -> tuple[Stored[Example], Layout, Sequence[SkippedRow]]:
@@ -118,13 +130,17 @@ async def tune(job: Job) -> bool:
         return True
     form = form_of(run, work.examples, job.task, job.config)
     with interruptible():
-        said = [*before, await ask_tuned(work, before, form, run.path / TUNED)]
+        tuned = await ask_tuned(work, before, form, run.path / TUNED)
+    if tuned is None:
+        job.progress.note("tuned: all rows are near-duplicates of each other, with no others to learn from: left out")
+        return True
+    said = [*before, tuned]
     rows = Rows.of(work.examples, job.task, work.reviewed)
     fused = fuse(views_of(rows, said, job.config.experts, job.task), job.config)
     run.save(Answer, *said)
     run.save(Verdict, verdicts_of(work.examples, said, fused))
     save_belief(run, work.examples, fused, job.config)
-    return _nothing_missing(said[-1:], job)
+    return _nothing_missing([tuned], job)
 
 
 async def relabel(job: Job) -> bool:
@@ -195,6 +211,9 @@ async def export(job: Job) -> bool:
 async def train(job: Job) -> bool:
     """Train an adapter, where the config asks for one."""
     if job.config.train is not None:
+        if not len(training_rows(job.run, job.task, job.config)):
+            job.progress.note("train: no row was kept or relabelled, so that there is nothing to train on")
+            return True
         await job.release()  # its memory is needed
         with interruptible():
             train_adapter(job.run, job.task, job.config, job.progress)

@@ -146,3 +146,36 @@ def test_open_questions_have_nothing_to_score(tmp_path: Path, tiny: Path) -> Non
     number = config(tmp_path / "x.csv", tiny, task={"kind": "number"})
     with pytest.raises(ConfigError, match="tuned scores options, and a 'number' task has none"):
         tuned_settings(number)
+
+
+async def test_rows_without_options_are_no_ones_to_score(tiny: Path, tmp_path: Path) -> None:
+    rows = write_moods(tmp_path / "moods.csv", ROWS).read_text(encoding="utf-8").splitlines()
+    options = '"[""negative"", ""neutral"", ""positive""]"'
+    rows[3] = rows[3].replace(options, "")
+    (tmp_path / "moods.csv").write_text("\n".join(rows), encoding="utf-8")
+    said = await clean(tmp_path / "moods.csv", tiny, tmp_path / "run")
+    assert [row for row, answer in said.items() if answer.value is None] == ["r2"]
+    without = [row.replace(options, "") for row in rows]
+    (tmp_path / "moods.csv").write_text("\n".join(without), encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"tuned score options, and no row of .*moods\.csv has any"):
+        await clean(tmp_path / "moods.csv", tiny, tmp_path / "other")
+
+
+async def test_where_all_rows_are_alike_there_are_no_others(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("robustft.detect.tuned.near_duplicates", lambda embeddings, seed: np.zeros(ROWS, dtype=int))
+    progress = Notes()
+    await denoise(
+        config(write_moods(tmp_path / "moods.csv", ROWS), tiny), tmp_path / "run", skip=["train"], progress=progress
+    )
+    assert any(line.startswith("tuned: all rows are near-duplicates") for line in progress.lines)
+
+
+async def test_another_model_to_train_tunes_again(ran: tuple[Path, dict[str, Answer]], tiny: Path) -> None:
+    folder, before = ran
+    other = config(folder / "moods.csv", tiny, train={"model": str(tiny), "dtype": "float32", "rank": 2})
+    await denoise(other, folder / "run", skip=["train"])
+    after = {answer.id: answer for answer in RunDir(folder / "run").load(Answer) if answer.expert == TUNED}
+    assert read_training(folder / "run" / TUNED / "0")["settings"]["rank"] == 2
+    assert any(after[row].probs != before[row].probs for row in after)

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from robustft.config import TaskConfig
-from robustft.evaluate.arms import arm_config, as_given, as_true, drawn
+from robustft.errors import ConfigError
+from robustft.evaluate.arms import arm_config, arm_configs, as_given, as_true, drawn
 from robustft.loading import make_config
 from robustft.records import Decision, Example, Message
 from robustft.tasks import make_task
@@ -57,7 +59,7 @@ def test_the_truth_of_an_open_question_is_written_as_it_is() -> None:
     assert as_true([example], number)[0].response_final == "1,250 EUR"
 
 
-def test_an_arm_cleans_by_its_own_method_and_trains_nothing() -> None:
+def test_an_arm_cleans_by_its_own_method_and_measures_nothing() -> None:
     config = make_config(
         {
             "experts": ["probe", "likelihood", "context"],
@@ -69,6 +71,26 @@ def test_an_arm_cleans_by_its_own_method_and_trains_nothing() -> None:
     )
     paper = arm_config(config, "paper", {"embedder": ["tfidf"]})
     assert (paper.method, paper.experts, paper.embedder) == ("paper", ("likelihood",), ("tfidf",))
-    assert (paper.train, paper.evaluate, paper.compare, paper.export.formats) == (None, None, None, ())
+    assert (paper.evaluate, paper.compare, paper.export.formats) == (None, None, ())
+    # what it trains by is what `tuned` trains by, too; the stage itself is skipped
+    assert paper.train == config.train
     own = arm_config(config, "posterior", {})
     assert (own.method, own.experts, own.embedder) == ("posterior", config.experts, config.embedder)
+
+
+def test_each_arm_asks_the_experts_that_its_method_can() -> None:
+    config = make_config(
+        {"method": "paper", "experts": ["direct", "agent"], "llm": {"backend": "scripted"}, "compare": {}}
+    )
+    found = arm_configs(config, make_task(config.task))
+    assert {arm: own.experts for arm, own in found.items()} == {
+        "paper": ("direct", "agent"),
+        "posterior": ("probe", "direct"),
+    }
+
+
+def test_an_arm_that_can_not_clean_is_told_before_any_is_begun() -> None:
+    overrides = {"posterior": {"experts": ["agent"]}}
+    config = make_config({"llm": {"backend": "scripted"}, "compare": {"arms": ["random"], "overrides": overrides}})
+    with pytest.raises(ConfigError, match=r"compare\.overrides\.posterior: experts: agent"):
+        arm_configs(config, make_task(config.task))

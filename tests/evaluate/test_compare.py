@@ -197,6 +197,7 @@ async def test_leaks_are_refused_before_anything_is_asked(folder: Path, tmp_path
     [
         (["evaluate.path=nowhere.csv"], "nowhere.csv: no such file"),
         (["evaluate.truth=verdict"], "test.csv, row 1, column 'verdict': no such column"),
+        (["evaluate.question=asked", "evaluate.truth=right"], "column in evaluate.question and evaluate.truth"),
         (["evaluate.llm.model=other"], "evaluates what it trains"),
     ],
 )
@@ -223,3 +224,23 @@ async def test_held_out_rows_without_a_response_are_named_or_set_aside(folder: P
     )
     assert found["base"]["n"] == HELD_OUT - 1
     assert found["set_aside"][0].startswith("row 'h3'")
+
+
+async def test_an_arm_that_leaves_nothing_is_left_out(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "bare.csv").write_text(
+        "id,question,options,answer,truth\n" + "".join(f'q{i},Note {i}?,"[""low"", ""high""]",,A\n' for i in range(6))
+    )
+    settings = config(folder, data={"path": str(tmp_path / "bare.csv"), "truth": "truth"}, compare={"arms": ["none"]})
+    settings = overridden(settings, ["evaluate.truth=truth", f"evaluate.path={tmp_path / 'bare.csv'}"])
+    notes = Notes()
+    found = await compare(settings, tmp_path / "out", progress=notes)
+    assert found["skipped"] == {"none": "leaves no row to train on"}
+    assert "arm none is left out: it leaves no row to train on" in notes.lines
+
+
+async def test_a_comparison_of_other_rows_is_not_shown(folder: Path, tmp_path: Path) -> None:
+    settings = config(folder, compare={"arms": ["none"], "steps": 1}, train={"model": str(folder / "tiny")})
+    first = await denoise(settings, tmp_path / "run", skip=["train", "evaluate"])
+    assert first["compare"]["arms"].keys() == {"none"}
+    fewer = await denoise(settings, tmp_path / "run", limit=20, skip=["train", "evaluate", "compare"])
+    assert fewer["compare"] is None

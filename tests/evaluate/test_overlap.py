@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -44,3 +46,17 @@ def test_blocks_find_what_one_product_finds(n: int, m: int, block: int, seed: in
     whole = vectors @ others.T
     assert [place for place, _ in found] == whole.argmax(axis=1).tolist()
     assert [cosine for _, cosine in found] == pytest.approx(whole.max(axis=1).tolist(), rel=1e-5, abs=1e-6)
+
+
+async def test_questions_about_one_long_passage_are_other_rows() -> None:
+    class Beginnings(Angles):
+        """Reads the first words alone of a long text, as an embedder with a window does."""
+
+        async def embed(self, texts: Sequence[str]) -> np.ndarray:
+            return await super().embed([text if len(text) < 1000 else "at 0" for text in texts])
+
+    passage = "It was a long day. " * 80
+    training = [row("t", f"{passage}\n\nHow warm? at 0")]
+    other, same = row("other", f"{passage}\n\nHow long? at 90"), row("same", f"{passage}\n\nHow very warm? at 2")
+    found = await find_overlap([other, same], training, Beginnings())
+    assert [(leak.id, leak.training_id) for leak in found.first] == [("same", "t")]

@@ -183,5 +183,5 @@ def test_an_unlabelled_row_gets_a_proposal_and_a_row_as_given_none() -> None:
         return list(propose(examples, [], [], Believed(beliefs, identified), {"r1": ("r2",)}, settings, TASK))
 
     found = [(p.id, p.response, p.context_ids) for p in proposed(identified=True)]
-    assert found == [("r1", "neutral", ("r2",)), ("r2", "C", ())]
+    assert found == [("r1", "neutral", ("r2",)), ("r2", "positive", ())]
     assert proposed(identified=False) == []

@@ -28,7 +28,7 @@ from robustft.run import RunDir
 from robustft.tasks import make_task
 from robustft.train import lora as module
 from robustft.train.lora import read_training, train
-from support import MakeConfig, write_moods
+from support import MakeConfig, Notes, write_moods
 from train.tiny import moods, save_tiny
 
 FILES = {"adapter_config.json", "adapter_model.safetensors", "tokenizer.json", "tokenizer_config.json"}
@@ -245,6 +245,25 @@ def test_without_a_train_section_nothing_is_trained(make: MakeConfig, tmp_path: 
     assert metrics["training"] is None
     assert not (tmp_path / "run" / "training.json").exists()
     assert "training loss by step" not in (tmp_path / "run" / "report.html").read_text()
+
+
+def test_where_no_row_is_left_nothing_is_trained_and_the_report_says_so(
+    make: MakeConfig, model: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "d.csv").write_text(
+        "question,options,answer\n" + "".join(f'Q{i}?,"[""a"", ""b""]",\n' for i in range(9))
+    )
+    config = make(tmp_path / "d.csv", method="none", train={"model": str(model)}, data={"truth": None})
+    told = Notes()
+    metrics = asyncio.run(denoise(config, tmp_path / "run", progress=told))
+    assert metrics["training"] is None
+    assert "train: no row was kept or relabelled, so that there is nothing to train on" in told.lines
+    assert (tmp_path / "run" / "report.html").exists()
+
+
+def test_a_training_of_one_step_learns(model: Path, tmp_path: Path) -> None:
+    train(moods(4), wanted(model, epochs=1), tmp_path)
+    assert any(bool(tensor.any()) for name, tensor in weights(tmp_path).items() if "lora_B" in name)
 
 
 def test_denoise_leaves_training_to_its_own_command(model: Path, tmp_path: Path) -> None:

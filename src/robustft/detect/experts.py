@@ -72,7 +72,7 @@ class Direct:
         """Ask for the answer line alone; where it `chooses`, for nothing but an option's letter in it."""
         messages = asking.wrap(self.task.render(example), self.prompt, answer_form=self.task.answer_form)
         sampling = self.sampling
-        if self.chooses:
+        if self.chooses and example.options:
             choices = tuple(f" {letter}" for letter in letters(len(example.options)))
             sampling = replace(sampling, prefix="Answer:", choices=choices)
         return await asking.generate(llm, self.task, example, self.name, messages, sampling, self.reading)
@@ -139,7 +139,9 @@ class Likelihood:
     name: str = "likelihood"
 
     async def answer(self, example: Example, llm: LLM) -> Answer:
-        """Answer with the likeliest option; `probs` are the options' shares."""
+        """Answer with the likeliest option, of none with an abstention; `probs` are the options' shares."""
+        if not example.options:
+            return asking.silent(example, self.name)
         messages = asking.wrap(self.task.render(example, listed=False), self.prompt)
         if not self.blank_prior:
             return await asking.score(llm, example, self.name, messages, normalise=self.normalise)

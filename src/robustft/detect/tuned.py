@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,26 +30,31 @@ from robustft.train.settings import settled
 from robustft.work import Work
 
 
-async def ask_tuned(work: Work, said: Sequence[Stored[Answer]], form: Form, folder: Path) -> Stored[Answer]:
+async def ask_tuned(work: Work, said: Sequence[Stored[Answer]], form: Form, folder: Path) -> Stored[Answer] | None:
     """Return what an adapter that was trained on the other folds says of each row.
 
     For each fold the likeliest answers of the others are trained on, weighted by how likely they are, told without the
     fold's own labels: what a row is told never saw its label. Near-duplicates share a fold. `said`: what the other
-    experts said. Adapters stay in `folder`, one a fold; finished ones are not trained again. Raises RobustFTError.
+    experts said. Adapters stay in `folder`, one a fold; finished ones are not trained again. None where all rows are
+    near-duplicates, so that there are no others. Raises RobustFTError.
     """
     config, examples = work.config, work.examples
     settings = tuned_settings(config)
     embeddings = await (await work.open_embedder()).embed([example.asked for example in examples])
     views = views_of(Rows.of(examples, work.task, work.reviewed), said, config.experts, work.task)
     fold = folds_of(near_duplicates(embeddings, seed=config.seed), config.tuned.folds, config.seed)
+    if len(np.unique(fold)) == 1:
+        return None
     parts = []
     for held in range(config.tuned.folds):
         work.progress.note(f"{TUNED}: fold {held + 1} of {config.tuned.folds}")
         others = np.flatnonzero(fold != held)
         answer, confidence = teachers(views, embeddings, others, config)
-        pairs = zip(Taken(examples, others), answer.tolist(), strict=True)
-        rows = [_train_row(example, option, form) for example, option in pairs]
-        weights = {row.id: weight for row, weight in zip(rows, confidence.tolist(), strict=True)}
+        rows, weights = list[TrainRow](), dict[str, float]()
+        for example, option, weight in zip(Taken(examples, others), answer.tolist(), confidence.tolist(), strict=True):
+            if example.options:
+                rows.append(_train_row(example, option, form))
+                weights[example.id] = weight
         train(rows, settings, folder / str(held), work.progress, weights)
         parts.append(await _score(work, np.flatnonzero(fold == held), form, settings, folder / str(held) / "adapter"))
     answers, heard = Spool(Answer, work.folder), [iter(part) for part in parts]
@@ -83,6 +89,8 @@ async def _score(
     examples = Taken(work.examples, places)
 
     async def question(example: Example, llm: LLM) -> Answer:
+        if not example.options:
+            return asking.silent(example, TUNED)
         scores = await llm.score(form.ask(example), form.candidates(example), Tag(example.id, TUNED))
         return asking.scored(example, TUNED, np.array(scores.logprobs), scores.usage.prompt_tokens)
 
@@ -104,9 +112,16 @@ def tuned_settings(config: Config) -> TrainConfig:
     return settled(config).model_copy(update=own)
 
 
+def settings_key(config: Config) -> dict[str, Any]:
+    """Return the keys of `train` on which what `tuned` says depends; nothing where it isn't asked."""
+    if TUNED not in config.experts or config.train is None:
+        return {}
+    return config.train.model_dump(mode="json", exclude={"epochs", "lr", "weight", "max_steps", "checkpoint"})
+
+
 def _with_adapter(llm: LLMConfig, settings: TrainConfig, adapter: Path) -> LLMConfig:
     """Return the model that was trained, in process, also where the experts are at a server."""
-    own = {"model": settings.model, "adapter": adapter}
+    own = {"model": settings.model, "adapter": adapter, "trust_remote_code": settings.trust_remote_code}
     return (llm if llm.backend == "local" else LLMConfig()).model_copy(update=own)
 
 

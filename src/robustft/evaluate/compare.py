@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from robustft import __version__
 from robustft.config import Arm, CompareConfig, Config, LLMConfig, TrainConfig
@@ -14,7 +17,7 @@ from robustft.data.readers import read
 from robustft.data.train_rows import TrainRow
 from robustft.engine.local import Progress
 from robustft.errors import ConfigError, ModelError
-from robustft.evaluate.arms import arm_config, as_given, as_true, drawn
+from robustft.evaluate.arms import arm_configs, as_given, as_true, drawn
 from robustft.evaluate.evaluate import BASE, Sheet, Training, ask_model, base_model, prepare, with_adapter
 from robustft.evaluate.held_out import settings_of
 from robustft.evaluate.outcome import ArmRun, outcome, right_share
@@ -28,14 +31,18 @@ from robustft.train.form import Form, TrainRows
 from robustft.train.lora import is_trained, train, training_key
 from robustft.train.settings import confidences, settled
 
-Denoise = Callable[[Config, Path, int | None, Progress], Awaitable[dict[str, Any]]]
+Denoise = Callable[[Config, Path, int | None, Progress, Collection[str]], Awaitable[dict[str, Any]]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Study:
-    """What all arms share: `denoise` cleans as the pipeline does; `run` is the one that the comparison is part of."""
+    """What all arms share: `denoise` cleans as the pipeline does; `run` is the one that the comparison is part of.
+
+    `cleaning`: the config of each arm that cleans.
+    """
 
     config: Config
+    cleaning: Mapping[Arm, Config]
     settings: CompareConfig
     task: Task
     examples: Sequence[Example]
@@ -68,12 +75,17 @@ async def compare_arms(
             skipped[arm] = "data maps no truth"
             progress.note("arm oracle is left out: data maps no truth")
             continue
+        if not len(TrainRows(study.examples, (await _left(study, arm, study.settings.seeds[0])).decisions, study.form)):
+            skipped[arm] = "leaves no row to train on"
+            progress.note(f"arm {arm} is left out: it {skipped[arm]}")
+            continue
         arms[arm] = [await _run(study, arm, seed, sheet) for seed in study.settings.seeds]
     found = (
         outcome(said, arms, study.task, config)
         | sheet.facts()
         | {
             "skipped": skipped,
+            "key": study_key(study.examples, config),
             "train": settled(config).model_dump(mode="json"),
             "seeds": list(study.settings.seeds),
             "steps": study.settings.steps,
@@ -87,6 +99,15 @@ async def compare_arms(
     return found
 
 
+def study_key(examples: Sequence[Example], config: Config) -> str:
+    """Return a digest of what is compared: the rows as given, and how the models are asked about which others."""
+    given = hashlib.sha256()
+    for example in examples:
+        given.update(orjson.dumps((example.id, example.response)))
+    asked = config.model_dump(mode="json", include={"task", "prompts", "evaluate", "compare"})
+    return fingerprint(given.hexdigest(), config.llm.model, asked)
+
+
 def _study(
     config: Config, out: Path, denoise: Denoise, limit: int | None, progress: Progress, run: RunDir | None
 ) -> Study:
@@ -96,9 +117,10 @@ def _study(
         raise ConfigError(
             f"compare: evaluates what it trains, {trained.model}, in this process; leave evaluate.llm out"
         )
+    cleaning = arm_configs(config, task)
     rows = read(config.data, task, limit)
     form = Form.of(rows.examples, rows.layout, task, config)
-    return Study(config, settings, task, rows.examples, form, base, out, denoise, limit, progress, run)
+    return Study(config, cleaning, settings, task, rows.examples, form, base, out, denoise, limit, progress, run)
 
 
 async def _run(study: Study, arm: Arm, seed: int, sheet: Sheet) -> ArmRun:
@@ -144,8 +166,8 @@ async def _cleaned(study: Study, arm: Arm) -> Left:
     overrides = study.settings.overrides.get(arm, {})
     if study.run is not None and arm == study.config.method and not overrides:
         return Left(study.run.load(Decision), confidences(study.run, study.config))
-    config, folder = arm_config(study.config, arm, overrides), study.out / arm / "cleaned"
-    metrics = await study.denoise(config, folder, study.limit, study.progress)
+    config, folder = study.cleaning[arm], study.out / arm / "cleaned"
+    metrics = await study.denoise(config, folder, study.limit, study.progress, ("train",))
     if missing := sum(metrics["unanswered"].values()):
         raise ModelError(f"arm {arm}: {missing} answers are missing; run the same command again to ask for them")
     run = RunDir(folder)

@@ -116,7 +116,8 @@ def base_model(config: Config, trained: str | None) -> LLMConfig:
     if trained is None:
         return config.llm
     if config.llm.backend != "local":
-        return LLMConfig(model=trained)
+        trusted = config.train is not None and config.train.trust_remote_code
+        return LLMConfig(model=trained, trust_remote_code=trusted)
     # what cleans may have an adapter of its own, which isn't trained further
     return config.llm.model_copy(update={"model": trained, "adapter": None})
 

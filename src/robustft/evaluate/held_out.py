@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 from robustft.config import Config, DataConfig, EvaluateConfig
 from robustft.data.cells import shown
@@ -14,9 +16,12 @@ from robustft.evaluate.overlap import Overlap, find_overlap
 from robustft.llm.embedder import Embedder
 from robustft.records import Example, Message
 from robustft.relabel.neighbours import clean_neighbours
+from robustft.run import ADAPTER, digest
 from robustft.tasks.task import Task
 from robustft.train.form import Form
 
+_COLUMN = re.compile(r"data\.(question|response|options|context|id)\b")
+_OWN = {"response": "truth", "context": "passage"}
 OpenEmbedder = Callable[[], Awaitable[Embedder]]
 
 
@@ -79,7 +84,8 @@ def stamps(config: Config) -> list[str]:
     if config.evaluate is None:
         return []
     context = context_data(config)
-    return stamp(held_out_data(config)) + ([] if context is None else stamp(context))
+    adapters = [digest(Path(folder) / ADAPTER) for folder in config.evaluate.adapters.values()]
+    return stamp(held_out_data(config)) + ([] if context is None else stamp(context)) + adapters
 
 
 def read_held_out(config: Config, task: Task) -> HeldOut:
@@ -88,7 +94,12 @@ def read_held_out(config: Config, task: Task) -> HeldOut:
     Raises ConfigError, DataError.
     """
     data = held_out_data(config)
-    rows = read(data, task, settings_of(config).limit)
+    try:
+        rows = read(data, task, settings_of(config).limit)
+    except DataError as error:
+        raise DataError(
+            _COLUMN.sub(_own_key, error.message), path=error.path, row=error.row, field=error.field
+        ) from None
     blank = [
         f"row '{example.id}' ({shown(example.asked)}) has no response to compare with"
         for example in rows.examples
@@ -100,6 +111,11 @@ def read_held_out(config: Config, task: Task) -> HeldOut:
         raise DataError(f"{blank[0]} (data.on_bad_row: skip sets such rows aside)", path=data.path, field=column)
     malformed = [f"row {row.row} of {row.path}: {row.reason}" for row in rows.skipped]
     return HeldOut(answered, rows.layout, malformed + blank)
+
+
+def _own_key(found: re.Match[str]) -> str:
+    """Return the key of `evaluate` that names a column of the held-out file, for the one of `data`."""
+    return f"evaluate.{_OWN.get(found[1], found[1])}"
 
 
 async def check_overlap(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from robustft.config import LLMConfig
+from robustft.config import Config, LLMConfig
 from robustft.errors import ConfigError
 from robustft.llm.local.weights import quiet
 
@@ -49,6 +49,23 @@ def open_embedder(name: str, llm: LLMConfig) -> Embedder:
 
         return OpenAIEmbedder.open(llm, name.removeprefix("openai:"))
     return SentenceEmbedder.open(_packaged_minilm() or MINILM if name == "minilm" else name, llm.device)
+
+
+def refuse_without_library(config: Config) -> None:
+    """Raise ConfigError where an embedder's library is missing that the config needs, before anything is asked."""
+    embeds = {"probe", "tuned", "context", "review"}.intersection(config.experts)
+    if config.method == "paper" or (config.method == "posterior" and embeds) or config.evaluate is not None:
+        for name in config.embedder:
+            if name not in {"tfidf", "hidden"} and not name.startswith("openai:"):
+                _refuse_without_library(name)
+
+
+def _refuse_without_library(name: str) -> None:
+    if find_spec("sentence_transformers") is None:
+        raise ConfigError(
+            f"embedder: '{name}' needs sentence-transformers: pip install \"robustft[local]\"; "
+            "or write `embedder: tfidf`, which needs no model"
+        )
 
 
 class TfidfEmbedder:
@@ -99,11 +116,7 @@ class SentenceEmbedder:
     @classmethod
     def open(cls, name: str, device: str = "auto") -> SentenceEmbedder:
         """Load a hub id or a folder. Raises ConfigError where the model or the library is missing."""
-        if find_spec("sentence_transformers") is None:
-            raise ConfigError(
-                f"embedder: '{name}' needs sentence-transformers: pip install \"robustft[local]\"; "
-                "or write `embedder: tfidf`, which needs no model"
-            )
+        _refuse_without_library(name)
         from sentence_transformers import SentenceTransformer
 
         try:

@@ -15,7 +15,7 @@ from robustft.records import OF_RELABEL, Answer, Example, by_row
 from robustft.relabel.neighbours import clean_neighbours, ids_shown
 from robustft.relabel.review import ask_context, ask_review
 from robustft.store import Stored, Taken, at_random
-from robustft.tasks.task import Task
+from robustft.tasks.wording import Wording
 from robustft.work import Work
 
 
@@ -54,7 +54,8 @@ async def ask_further(work: Work, said: Sequence[Stored[Answer]]) -> Asked:
             near = await _neighbours(places.tolist(), fused, work)
             shown.update(ids_shown(examples, places.tolist(), near))
             rows_of = at_random(examples, work.folder)
-            believed = ([_believed(rows_of[place], place, fused, work.task) for place in row] for row in near)
+            wording = Wording.of(work.examples, work.task)
+            believed = ([_believed(rows_of[place], place, fused, wording) for place in row] for row in near)
             return await ask_context(work, asked, believed, turn)
         everything = by_row(examples, [*said, *new])
         chosen = frozenset(places.tolist())
@@ -86,7 +87,7 @@ def _value(fused: Fused, row: int) -> str | None:
     return candidates[answer] if answer < len(candidates) else None
 
 
-def _believed(example: Example, place: int, fused: Fused, task: Task) -> Example:
+def _believed(example: Example, place: int, fused: Fused, wording: Wording) -> Example:
     """Return the row at a place with the answer that is believed of it."""
     value = _value(fused, place) or ""
-    return replace(example, response=task.write(value, example.response, example.options))
+    return replace(example, response=wording.write(value, example))

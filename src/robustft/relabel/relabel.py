@@ -14,6 +14,7 @@ from robustft.relabel.neighbours import clean_neighbours, ids_shown
 from robustft.relabel.review import ask_context, ask_review
 from robustft.store import Stored, Taken, at_random
 from robustft.tasks.task import Task
+from robustft.tasks.wording import Wording
 from robustft.work import Work
 
 
@@ -55,13 +56,14 @@ def propose(
     if believed is not None:
         yield from _believed(examples, believed, shown, config, task)
         return
+    wording = Wording.of(examples, task)
     for example, answers, verdict in zip(examples, by_row(examples, said), verdicts, strict=True):
         if not verdict.noisy:
             continue
         if config.method == "paper":
-            yield _reviewed(example, shown.get(example.id, ()), answers, task)
+            yield _reviewed(example, shown.get(example.id, ()), answers, wording)
         elif config.method == "self-label":
-            yield _own_answer(example, answers, task)
+            yield _own_answer(example, answers, wording)
         else:
             yield Relabel(example.id, None, f"method {config.method} proposes no response")
 
@@ -81,6 +83,7 @@ def _believed(
         return
     probs, label = arrays_of(examples, believed.beliefs, task)
     choice = choose(probs, label, config.target_accuracy)
+    wording = Wording.of(examples, task)
     rows = zip(examples, believed.beliefs, choice.answer.tolist(), label.tolist(), strict=True)
     for example, belief, answer, given in rows:
         if answer == given:
@@ -88,13 +91,13 @@ def _believed(
         ids = shown.get(example.id, ())
         if answer < len(belief.candidates):
             value = belief.candidates[answer]
-            response = task.write(value, example.response, example.options)
+            response = wording.write(value, example)
             yield Relabel(example.id, response, f"{value} is the likeliest answer", ids)
         else:
             yield Relabel(example.id, None, "likeliest is an answer that nobody gave", ids)
 
 
-def _reviewed(example: Example, near: tuple[str, ...], answers: Sequence[Answer], task: Task) -> Relabel:
+def _reviewed(example: Example, near: tuple[str, ...], answers: Sequence[Answer], wording: Wording) -> Relabel:
     """Return the reviewer's proposal."""
     context, review = (next(a for a in answers if a.expert == name) for name in ("context", "review"))
     if review.missing:
@@ -103,12 +106,12 @@ def _reviewed(example: Example, near: tuple[str, ...], answers: Sequence[Answer]
         return Relabel(example.id, None, "the reviewer gave no readable answer", near, context.nll)
     shown = f"with {len(near)} clean neighbours as context" if near else "without context"
     reason = f"reviewed {shown}: context says {context.value or 'nothing'}, reviewer says {review.value}"
-    return Relabel(example.id, task.write(review.value, example.response, example.options), reason, near, context.nll)
+    return Relabel(example.id, wording.write(review.value, example), reason, near, context.nll)
 
 
-def _own_answer(example: Example, answers: Sequence[Answer], task: Task) -> Relabel:
+def _own_answer(example: Example, answers: Sequence[Answer], wording: Wording) -> Relabel:
     answer = answers[0] if answers else None
     if answer is None or answer.value is None:
         return Relabel(example.id, None, "the model gave no readable answer")
-    response = task.write(answer.value, example.response, example.options)
+    response = wording.write(answer.value, example)
     return Relabel(example.id, response, f"the model's own answer ({answer.expert})", nll=answer.nll)

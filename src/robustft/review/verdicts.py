@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,6 +16,7 @@ from robustft.errors import DataError
 from robustft.records import Decision, Example
 from robustft.run import RunDir, fingerprint
 from robustft.tasks.task import Task, given
+from robustft.tasks.wording import Wording
 
 Drawn = Literal["chosen", "random"]
 """How a row came before the person: since it promised much, or by lot."""
@@ -98,19 +99,20 @@ class PersonVerdicts:
 
 
 def decided(
-    examples: Iterable[Example], decisions: Iterable[Decision], verdicts: PersonVerdicts, task: Task
+    examples: Sequence[Example], decisions: Iterable[Decision], verdicts: PersonVerdicts, task: Task
 ) -> Iterator[Decision]:
     """Yield the decisions, a person's in the place of the run's where there is one."""
+    wording = Wording.of(examples, task)
     for example, decision in zip(examples, decisions, strict=True):
         verdict = verdicts.of(example)
-        yield decision if verdict is None else _by_person(example, decision, verdict, task)
+        yield decision if verdict is None else _by_person(example, decision, verdict, wording)
 
 
-def _by_person(example: Example, decision: Decision, verdict: PersonVerdict, task: Task) -> Decision:
+def _by_person(example: Example, decision: Decision, verdict: PersonVerdict, wording: Wording) -> Decision:
     if verdict.value is None:
         return replace(decision, decision="drop", confidence=1.0, reason="a person left it out")
-    label = given(example, task)
-    if label is not None and task.agree(label, verdict.value):
+    label = given(example, wording.task)
+    if label is not None and wording.task.agree(label, verdict.value):
         return replace(
             decision,
             decision="keep",
@@ -118,7 +120,7 @@ def _by_person(example: Example, decision: Decision, verdict: PersonVerdict, tas
             confidence=1.0,
             reason="a person found the given response right",
         )
-    final = task.write(verdict.value, example.response, example.options)
+    final = wording.write(verdict.value, example)
     reason = f"a person said {verdict.value}"
     return replace(decision, decision="relabel", response_final=final, confidence=1.0, reason=reason)
 

@@ -12,6 +12,7 @@ from robustft.fusion.target import Choice, choose, keep_labels
 from robustft.fusion.verdicts import Believed, arrays_of
 from robustft.records import Answer, Belief, Decision, Example, Outcome, Verdict, by_row
 from robustft.tasks.task import Task, given
+from robustft.tasks.wording import Wording
 
 
 def decide_by_belief(
@@ -31,12 +32,13 @@ def decide_by_belief(
     beliefs, identified = believed.beliefs, believed.identified
     probs, label = arrays_of(examples, beliefs, task)
     choice = choose(probs, label, config.target_accuracy) if identified else keep_labels(label, probs)
+    wording = Wording.of(examples, task)
     nobody = np.array([not belief.candidates for belief in beliefs])
     reviewable = np.flatnonzero(~choice.taken | nobody)
     order = reviewable[np.argsort(-choice.confidence[reviewable], kind="stable")]
     aside = frozenset(order[: config.posterior.review].tolist())
     for i, row in enumerate(zip(examples, beliefs, verdicts, by_row(examples, said), strict=True)):
-        yield _decision(_Row(i, *row), choice, i in aside, identified, config, task)
+        yield _decision(_Row(i, *row), choice, i in aside, identified, wording)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,14 +50,14 @@ class _Row:
     said: Sequence[Answer]
 
 
-def _decision(row: _Row, choice: Choice, aside: bool, identified: bool, config: Config, task: Task) -> Decision:
-    example, answer = row.example, int(choice.answer[row.place])
+def _decision(row: _Row, choice: Choice, aside: bool, identified: bool, wording: Wording) -> Decision:
+    example, answer, task = row.example, int(choice.answer[row.place]), wording.task
     value = row.belief.candidates[answer] if answer < len(row.belief.candidates) else None
     label = given(example, task)
     as_given = value is not None and label is not None and task.agree(value, label)
     final = example.response
     if value is not None and not as_given:
-        final = task.write(value, example.response, example.options)
+        final = wording.write(value, example)
     missing = next((answer.missing for answer in row.said if answer.missing), None)
     outcome: Outcome
     sure = float(choice.confidence[row.place])

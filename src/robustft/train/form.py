@@ -11,6 +11,7 @@ from robustft.prompts import Prompt
 from robustft.records import TRAINED_ON, Decision, Example, Message
 from robustft.tasks.options import letters
 from robustft.tasks.task import Task
+from robustft.tasks.wording import Wording
 
 TRAINING = Prompt("training", "{question}", frozenset({"question"}), frozenset({"instruction"}))
 
@@ -20,21 +21,21 @@ class Form:
     """The prompt and the answer of a run's rows, as they are exported, trained on and evaluated.
 
     A conversation is taken as it came (`conversational`); a row of columns is rendered, by the user's `prompt` where
-    there is one, since its question alone doesn't hold the instruction and the options. `like` is a response as the
-    file writes them, such as 'A'; None where it gives the options' texts.
+    there is one, since its question alone doesn't hold the instruction and the options.
     """
 
     task: Task
     config: Config
     conversational: bool
-    like: str | None = None
+    wording: Wording
     prompt: Prompt | None = None
 
     @classmethod
     def of(cls, examples: Sequence[Example], layout: str, task: Task, config: Config) -> Form:
         """Tell the form from the training rows and their layout. Raises ConfigError for a prompt with a wrong slot."""
         own = config.prompts.training
-        return cls(task, config, layout != "columns", _like(examples), TRAINING.overridden(own) if own else None)
+        prompt = TRAINING.overridden(own) if own else None
+        return cls(task, config, layout != "columns", Wording.of(examples, task), prompt)
 
     def ask(self, example: Example) -> tuple[Message, ...]:
         """Return the turns before the answer; the last one is a user's."""
@@ -48,7 +49,7 @@ class Form:
 
     def answer(self, example: Example, response: str) -> str:
         """Return what is trained on where `response` is the final one; of several accepted answers the first."""
-        said = response.partition(" | ")[0] if self.config.task.kind == "short" else response
+        said = self._first(response) if self.config.task.kind == "short" else response
         if self.conversational:
             return said
         target = self.config.task.target
@@ -59,10 +60,16 @@ class Form:
     def candidates(self, example: Example) -> tuple[str, ...]:
         """Return the answer for each of the row's options, in their order."""
         options = example.options
-        return tuple(
-            self.answer(example, self.task.write(name, options[0] if self.like is None else self.like, options))
-            for name in letters(len(options))
-        )
+        if not options:
+            return ()
+        like = self.wording.like(options)
+        return tuple(self.answer(example, self.task.write(name, like, options)) for name in letters(len(options)))
+
+    def _first(self, response: str) -> str:
+        """Return the first of several accepted answers, which may be written 'a | b' or "['a', 'b']"."""
+        if response.lstrip().startswith(("[", "array([")):
+            response = self.task.label(response) or response
+        return response.partition(" | ")[0]
 
     def _option(self, example: Example, response: str) -> str:
         value = self.task.label(response, example.options)
@@ -93,16 +100,3 @@ def _train_row(example: Example, decision: Decision, form: Form) -> TrainRow:
         rejected=None if replaced is None else form.answer(example, replaced),
         source=example.source,
     )
-
-
-def _like(examples: Sequence[Example]) -> str | None:
-    """Return the first response that is no option's text; None where most responses are."""
-    first, other, total = None, 0, 0
-    for example in examples:
-        if example.response is None:
-            continue
-        total += 1
-        if (response := example.response.strip()) not in example.options:
-            first = response if first is None else first
-            other += 1
-    return first if 2 * other > total else None

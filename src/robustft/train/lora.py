@@ -100,8 +100,9 @@ def load(settings: TrainConfig) -> Weights:
     from robustft.llm.local import weights
 
     dtype = str(weights.pick_dtype(settings.dtype, weights.pick_device("auto"))).removeprefix("torch.")
+    own = {"model": settings.model, "dtype": dtype, "trust_remote_code": settings.trust_remote_code}
     try:
-        return weights.load(LLMConfig.model_validate({"model": settings.model, "dtype": dtype, "device": "cpu"}))
+        return weights.load(LLMConfig.model_validate(own | {"device": "cpu"}))
     except ConfigError as error:
         raise ConfigError(f"train.model: {str(error).removeprefix('llm.model: ')}") from error
 

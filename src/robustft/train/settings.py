@@ -30,9 +30,12 @@ def settled(config: Config) -> TrainConfig:
             f"train.weight: confidence needs method: posterior; method {config.method} gives no probabilities"
         )
     _one_device()
+    model = given.model or config.llm.model
     return given.model_copy(
         update={
-            "model": given.model or config.llm.model,
+            "model": model,
+            "trust_remote_code": given.trust_remote_code
+            or (config.llm.trust_remote_code and model == config.llm.model),
             "seed": config.seed if given.seed is None else given.seed,
         }
     )

@@ -72,6 +72,11 @@ def rows_of_step(settings: TrainConfig) -> int:
     return settings.batch_size * settings.accumulation * world()[1]
 
 
+def warmup_steps(share: float, steps: int) -> int:
+    """Return how many of the `steps` warm up; the first of these has a rate of 0, so that one step has none."""
+    return min(math.ceil(share * steps), steps - 1)
+
+
 def _choose_attention(loaded: Weights, longest: int) -> None:
     """Take transformers' plain attention for short rows in bfloat16 on a CPU.
 
@@ -92,7 +97,7 @@ def _arguments(settings: TrainConfig, dtype: str, steps: int, folder: Path) -> S
         gradient_accumulation_steps=settings.accumulation,
         learning_rate=settings.lr,
         lr_scheduler_type=SCHEDULES[settings.schedule],
-        warmup_steps=math.ceil(settings.warmup * steps),
+        warmup_steps=warmup_steps(settings.warmup, steps),
         bf16=dtype == "bfloat16",
         gradient_checkpointing=settings.gradient_checkpointing,
         dataset_kwargs={"skip_prepare_dataset": True},  # the labels are there, cut to length
