@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import types
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from annotated_types import Ge, Gt, Le, Lt
@@ -20,7 +21,8 @@ _HEAD = """\
 # Every key of the config
 
 A config is YAML; what isn't said has its default, and a key that isn't known is refused. `robustft init` writes this
-page as a config. On the command line `--set a.b=value` overrides a key. This page is generated from the code.
+page as a config. On the command line `--set a.b=value` overrides a key. Paths in a config are relative to it, those of
+`--set` to the folder that you are in. This page is generated from the code.
 """
 _WORDS = {str: "text", int: "whole number", float: "number", bool: "yes or no", Path: "path"}
 _LIMITS = {Ge: ("at least", "ge"), Gt: ("above", "gt"), Le: ("at most", "le"), Lt: ("below", "lt")}
@@ -36,7 +38,7 @@ def _section(section: type[BaseModel], path: str) -> Iterator[str]:
     fields = section.model_fields
     below = {name: kind for name, field in fields.items() if (kind := _model_in(field.annotation)) is not None}
     if path:
-        yield f"## {path}\n\n{section.__doc__}\n"
+        yield f"## {path}\n\n{inspect.cleandoc(section.__doc__ or '')}\n"
     yield "| key | value | default | |\n|---|---|---|---|"
     for name, field in fields.items():
         key = (
@@ -70,7 +72,8 @@ def _type(field: FieldInfo) -> str:
 
 
 def _limits(metadata: list[Any]) -> Iterator[str]:
-    for limit in metadata:
+    plain = [limit for item in metadata for limit in (item.metadata if isinstance(item, FieldInfo) else [item])]
+    for limit in plain:
         for kind, (word, attribute) in _LIMITS.items():
             if isinstance(limit, kind):
                 yield f"{word} {getattr(limit, attribute):,}"
@@ -81,6 +84,8 @@ def _kind(annotation: Any) -> str:
     origin, inside = get_origin(annotation), [kind for kind in get_args(annotation) if kind is not type(None)]
     if origin is Literal:
         return ", ".join(f"`{value}`" for value in inside)
+    if origin is Annotated:
+        return " ".join([_kind(inside[0]), *_limits(list(annotation.__metadata__))])
     if origin in (Union, types.UnionType):
         return " or ".join(map(_kind, inside))
     if origin is tuple:

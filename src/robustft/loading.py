@@ -184,8 +184,11 @@ def _explain(error: ValidationError) -> str:
     if first["type"] == "extra_forbidden":
         line = f"unknown key '{key}'{_suggest(first['loc'])}"
     else:
-        wrong = "" if {"base_url", "api_key_env", "extra_body"} & set(first["loc"]) else f", not {first['input']!r}"
-        line = f"'{key}': {first['msg'][:1].lower()}{first['msg'][1:]}{wrong}"  # a key in the wrong place isn't shown
+        said = first["msg"].removeprefix("Value error, ")
+        # a key in the wrong place isn't shown, nor a section, whose message names its keys
+        hidden = {"base_url", "api_key_env", "extra_body"} & set(first["loc"]) or isinstance(first["input"], dict)
+        wrong = "" if hidden else f", not {first['input']!r}"
+        line = f"'{key}': {said[:1].lower()}{said[1:]}{wrong}" if key else f"{said}{wrong}"
         if first["type"] == "literal_error":
             line += meant(first["input"], re.findall(r"'([^']*)'", first["ctx"]["expected"]))
     return f"{line} ({len(more)} more)" if more else line

@@ -78,6 +78,7 @@ llm:
   # price: {prompt: 0.15, completion: 0.6}   # money for a million tokens, for `robustft plan` and a budget
 # llm: {backend: local, model: HuggingFaceTB/SmolLM2-1.7B-Instruct}   # or a model in this process
 export: [alpaca, messages]           # also sharegpt, prompt-completion
-# train: {}                          # a LoRA adapter of llm.model, or of train.model
+# embedder: tfidf                    # without `pip install '.[local]'`; else a small model of sentences
+# train: {model: HuggingFaceTB/SmolLM2-1.7B-Instruct}   # a LoRA adapter of it; {} where llm is local
 # evaluate: {path: test.csv}         # before and after, on rows that were held out
 """
