@@ -79,6 +79,10 @@ def test_an_embedder_is_one_or_a_list(tmp_path: Path) -> None:
         ("task: nope", "no preset 'nope'; there are fpb"),
         ("a: [", "not valid YAML"),
         ("- a", "a config is a mapping"),
+        (
+            "budget: {cost: 5}",
+            "config.yaml: budget.cost needs llm.price: {prompt: .., completion: ..}, money for a million",
+        ),
         ("prompts: {direct: 'file:gone.txt'}", "prompts.direct: can't read"),
     ],
 )

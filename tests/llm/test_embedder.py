@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +15,7 @@ from robustft.config import LLMConfig
 from robustft.errors import ConfigError
 from robustft.llm import embedder
 from robustft.llm.embedder import Embedder, SentenceEmbedder, TfidfEmbedder, open_embedder, tfidf
+from robustft.loading import make_config
 
 TEXTS = ("The profit of the bank rose.", "Profits at the bank have risen.", "Cats sleep on the warm windowsill.", "")
 
@@ -71,6 +74,26 @@ def test_without_sentence_transformers_the_way_out_is_named(monkeypatch: pytest.
     monkeypatch.setattr(embedder, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r'pip install "robustft\[local\]"; or write `embedder: tfidf`'):
         open_embedder("minilm", LLMConfig())
+
+
+@pytest.mark.parametrize(
+    ("tree", "refused"),
+    [
+        ({}, True),
+        ({"embedder": "tfidf"}, False),
+        ({"embedder": "openai:text-embedding-3-small"}, False),
+        ({"experts": ["direct"]}, False),
+        ({"experts": ["direct"], "evaluate": {"path": "test.csv"}}, True),
+        ({"method": "paper"}, True),
+        ({"method": "self-label"}, False),
+    ],
+)
+def test_a_missing_library_is_told_before_anything_is_asked(
+    monkeypatch: pytest.MonkeyPatch, tree: dict[str, Any], refused: bool
+) -> None:
+    monkeypatch.setattr(embedder, "find_spec", lambda name: None)
+    with pytest.raises(ConfigError, match="minilm") if refused else nullcontext():
+        embedder.refuse_without_library(make_config(tree))
 
 
 def test_an_unknown_model_is_named() -> None:
