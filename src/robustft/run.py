@@ -132,7 +132,7 @@ def fingerprint(*parts: object) -> str:
 
 
 def digest(path: Path) -> str:
-    """Return the digest of a file's content, '' where there is no such file."""
+    """Return a file's sha256, in hexadecimal; '' where there is no such file."""
     if not path.is_file():
         return ""
     with path.open("rb") as stream:

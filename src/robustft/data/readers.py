@@ -21,6 +21,7 @@ from robustft.data.hub import PREFIX, hub_rows
 from robustft.data.layouts import Layout, Turns, detect, response_column, to_turns
 from robustft.errors import ConfigError, DataError
 from robustft.records import Example, Message
+from robustft.run import digest
 from robustft.tasks.task import Task, given
 
 
@@ -169,8 +170,7 @@ def _stamps(path: str) -> Iterator[str]:
         yield path
         return
     for file in files_of(Path(path)):
-        with file.open("rb") as stream:
-            yield hashlib.file_digest(stream, "sha256").hexdigest()
+        yield digest(file)
 
 
 def _raw_rows(path: str) -> Iterator[RawRow]:
@@ -285,9 +285,9 @@ class _Ids:
 
     def _from_content(self, messages: Sequence[Message], options: Sequence[str]) -> str:
         content = json.dumps([[*messages], [*options]], ensure_ascii=False, sort_keys=True, separators=(",", ":"))
-        digest = hashlib.sha256(content.encode()).hexdigest()[:12]
+        name = hashlib.sha256(content.encode()).hexdigest()[:12]
         while True:
-            self.made[digest] += 1
-            row_id = digest if self.made[digest] == 1 else f"{digest}-{self.made[digest]}"
+            self.made[name] += 1
+            row_id = name if self.made[name] == 1 else f"{name}-{self.made[name]}"
             if row_id not in self.rows:
                 return row_id

@@ -75,11 +75,14 @@ async def compare_arms(
             skipped[arm] = "data maps no truth"
             progress.note("arm oracle is left out: data maps no truth")
             continue
-        if not len(TrainRows(study.examples, (await _left(study, arm, study.settings.seeds[0])).decisions, study.form)):
+        lefts = [await _left(study, arm, seed) for seed in study.settings.seeds]
+        if not len(TrainRows(study.examples, lefts[0].decisions, study.form)):
             skipped[arm] = "leaves no row to train on"
             progress.note(f"arm {arm} is left out: it {skipped[arm]}")
             continue
-        arms[arm] = [await _run(study, arm, seed, sheet) for seed in study.settings.seeds]
+        arms[arm] = [
+            await _run(study, arm, seed, left, sheet) for seed, left in zip(study.settings.seeds, lefts, strict=True)
+        ]
     found = (
         outcome(said, arms, study.task, config)
         | sheet.facts()
@@ -123,9 +126,8 @@ def _study(
     return Study(config, cleaning, settings, task, rows.examples, form, base, out, denoise, limit, progress, run)
 
 
-async def _run(study: Study, arm: Arm, seed: int, sheet: Sheet) -> ArmRun:
-    """Train an arm with a seed, and evaluate it."""
-    left = await _left(study, arm, seed)
+async def _run(study: Study, arm: Arm, seed: int, left: Left, sheet: Sheet) -> ArmRun:
+    """Train on what an arm leaves with a seed, and evaluate it."""
     rows = list(TrainRows(study.examples, left.decisions, study.form))
     settings = _budget(settled(study.config).model_copy(update={"seed": seed}), rows, study.settings.steps)
     if left.confidences is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import platform
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from robustft.config import Config
 from robustft.data.files import files_of
 from robustft.data.hub import PREFIX
 from robustft.report.versions import versions
-from robustft.run import RunDir, fingerprint
+from robustft.run import RunDir, digest, fingerprint
 
 OUTPUTS = ("examples", "answers", "beliefs", "verdicts", "relabels", "decisions")
 """Tables whose bytes are the same for the same config, data, seed and ledger."""
@@ -54,9 +53,3 @@ def _made(run: RunDir) -> Iterator[tuple[str, str]]:
     for file in [*tables, *exported, *adapter]:
         if file.is_file():
             yield file.relative_to(run.path).as_posix(), digest(file)
-
-
-def digest(file: Path) -> str:
-    """Return a file's sha256, in hexadecimal."""
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

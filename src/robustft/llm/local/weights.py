@@ -19,6 +19,7 @@ from platformdirs import user_cache_dir
 
 from robustft.config import LLMConfig
 from robustft.errors import ConfigError
+from robustft.run import ADAPTER
 
 if TYPE_CHECKING:
     import torch
@@ -89,8 +90,8 @@ def _adapted(model: PreTrainedModel, adapter: Path, name: str) -> PreTrainedMode
         raise ConfigError('llm.adapter needs peft: pip install "robustft[train]"')
     if not (adapter / ADAPTER_CONFIG).is_file():
         raise ConfigError(f"llm.adapter: {adapter} is no adapter: it has no {ADAPTER_CONFIG}")
-    if not (adapter / "adapter_model.safetensors").is_file():
-        raise ConfigError(f"llm.adapter: {adapter} has no adapter_model.safetensors; other formats aren't loaded")
+    if not (adapter / ADAPTER).is_file():
+        raise ConfigError(f"llm.adapter: {adapter} has no {ADAPTER}; other formats aren't loaded")
     from peft import PeftModel
 
     try:
