@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -106,6 +107,16 @@ async def test_likelihood_can_be_normalised_and_corrected() -> None:
     )
     assert corrected.value == "C"  # the only one that the question makes likelier
     assert corrected.tokens_in == 14
+
+
+async def test_a_row_without_options_is_asked_in_words_and_not_scored() -> None:
+    open_row, llm = replace(EXAMPLE, options=()), Fake("Answer: C")
+    direct, likelihood = experts("direct", "likelihood", method="posterior")
+    assert (await direct.answer(open_row, llm)).value == "C"
+    assert llm.samplings[0].choices == ()
+    assert llm.samplings[0].prefix == ""
+    silent = await likelihood.answer(open_row, llm)
+    assert (silent.value, silent.probs, len(llm.asked)) == (None, None, 1)
 
 
 def test_likelihood_needs_options() -> None:

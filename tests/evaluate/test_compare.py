@@ -17,6 +17,7 @@ from robustft.data.readers import read
 from robustft.errors import ConfigError, DataError
 from robustft.evaluate.arms import as_given
 from robustft.evaluate.evaluate import Training, prepare
+from robustft.evaluate.held_out import stamps
 from robustft.evaluate.scoring import Result
 from robustft.loading import make_config, overridden
 from robustft.pipeline import compare, denoise
@@ -244,3 +245,13 @@ async def test_a_comparison_of_other_rows_is_not_shown(folder: Path, tmp_path: P
     assert first["compare"]["arms"].keys() == {"none"}
     fewer = await denoise(settings, tmp_path / "run", limit=20, skip=["train", "evaluate", "compare"])
     assert fewer["compare"] is None
+
+
+def test_another_adapter_in_its_folder_is_evaluated_anew(folder: Path, tmp_path: Path) -> None:
+    settings = config(folder, evaluate={"path": str(folder / "test.csv"), "adapters": {"mine": str(tmp_path)}})
+    found = []
+    for content in (b"one", b"another"):
+        (tmp_path / "adapter_model.safetensors").write_bytes(content)
+        found.append(stamps(settings))
+    assert found[0] != found[1]
+    assert found[0][:-1] == found[1][:-1]

@@ -20,6 +20,15 @@ def test_nothing_is_left_open() -> None:
     assert (found.model, found.seed, found.rank) == ("org/model", 0, 4)
 
 
+def test_code_of_the_hub_is_run_where_somebody_said_so_of_this_model() -> None:
+    llm = {"model": "org/own", "trust_remote_code": True}
+    assert settled(make_config({"llm": llm})).trust_remote_code
+    assert not settled(make_config({"llm": llm, "train": {"model": "org/other"}})).trust_remote_code
+    other = {"model": "org/other", "trust_remote_code": True}
+    assert settled(make_config({"train": other})).trust_remote_code
+    assert not settled(make_config({})).trust_remote_code
+
+
 def test_train_with_braces_trains_with_the_defaults() -> None:
     assert Config().train is None
     assert make_config({"train": {}}).train == TrainConfig()
