@@ -247,6 +247,9 @@ async def test_what_is_trained_on_has_the_tasks_form(tmp_path: Path, make: MakeC
         {"role": "user", "content": "Capital 0?"},
         {"role": "assistant", "content": "Answer: Rome"},
     ]
+    # the recipes beside them take the run's seed
+    await denoise(config.model_copy(update={"seed": 7}), tmp_path / "run")
+    assert "seed: 7" in (tmp_path / "run/export/llamafactory_lora.yaml").read_text()
     # a conversation keeps its own turns and its own form
     chat = {"messages": [{"role": "user", "content": "Capital?"}, {"role": "assistant", "content": "Rome"}]}
     path.write_text(json.dumps(chat))
