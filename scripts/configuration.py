@@ -10,10 +10,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import yaml
 from annotated_types import Ge, Gt, Le, Lt
-from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from robustft.config import Config
+from robustft.config import Config, Section, section_in
 
 PAGE = Path(__file__).parents[1] / "docs/configuration.md"
 
@@ -33,10 +32,10 @@ def page() -> str:
     return "\n".join([_HEAD, *_section(Config, "")]).rstrip() + "\n"
 
 
-def _section(section: type[BaseModel], path: str) -> Iterator[str]:
+def _section(section: type[Section], path: str) -> Iterator[str]:
     """Yield the lines of a section, then those of the sections below it."""
     fields = section.model_fields
-    below = {name: kind for name, field in fields.items() if (kind := _model_in(field.annotation)) is not None}
+    below = {name: kind for name, field in fields.items() if (kind := section_in(field.annotation)) is not None}
     if path:
         yield f"## {path}\n\n{inspect.cleandoc(section.__doc__ or '')}\n"
     yield "| key | value | default | |\n|---|---|---|---|"
@@ -53,18 +52,13 @@ def _section(section: type[BaseModel], path: str) -> Iterator[str]:
             yield from _section(kind, f"{path}.{name}" if path else name)
 
 
-def _is_inner(section: type[BaseModel], kind: type[BaseModel]) -> bool:
+def _is_inner(section: type[Section], kind: type[Section]) -> bool:
     """Whether a section is one that has its place elsewhere on the page: evaluate.llm is like llm."""
-    return section is not Config and kind in {_model_in(field.annotation) for field in Config.model_fields.values()}
+    return section is not Config and kind in {section_in(field.annotation) for field in Config.model_fields.values()}
 
 
 def _anchor(path: str, name: str) -> str:
     return f"{path}{name}".replace(".", "")
-
-
-def _model_in(annotation: Any) -> type[BaseModel] | None:
-    kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
-    return next((kind for kind in kinds if issubclass(kind, BaseModel)), None)
 
 
 def _type(field: FieldInfo) -> str:
@@ -94,7 +88,7 @@ def _kind(annotation: Any) -> str:
         return f"{_kind(inside[0])} to {_kind(inside[1])}"
     if annotation is object:
         return "anything"
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+    if isinstance(annotation, type) and issubclass(annotation, Section):
         return "section"
     if hasattr(annotation, "__metadata__"):
         return " ".join([_kind(annotation.__origin__), *_limits(list(annotation.__metadata__))])
@@ -105,7 +99,7 @@ def _default(field: FieldInfo) -> str:
     if field.is_required():
         return "needed"
     value = field.get_default(call_default_factory=True)
-    if isinstance(value, BaseModel) or value is None or value == "":
+    if isinstance(value, Section) or value is None or value == "":
         return ""
     plain = list(value) if isinstance(value, tuple) else value
     text: str = yaml.safe_dump(plain, default_flow_style=True, width=10_000)

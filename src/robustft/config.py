@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -18,6 +18,12 @@ class Section(BaseModel):
 
     # a value that is refused may be a key
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, hide_input_in_errors=True)
+
+
+def section_in(annotation: object) -> type[Section] | None:
+    """Return the section that is a key's type, also where the key may be null; None for any other type."""
+    kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
+    return next((kind for kind in kinds if issubclass(kind, Section)), None)
 
 
 class TaskConfig(Section):
@@ -540,6 +546,12 @@ class Config(Section):
     """SQLite file of every finished call. Unset: one in your cache folder."""
     seed: int = 0
     """Of every random choice outside the model."""
+
+    def trusts(self, model: str) -> bool:
+        """Whether code of this model's own may be run: `llm` says so of its model, `train` of the one it trains."""
+        train = self.train or TrainConfig()
+        trained = train.trust_remote_code and model == (train.model or self.llm.model)
+        return trained or (self.llm.trust_remote_code and model == self.llm.model)
 
     @property
     def target(self) -> float:

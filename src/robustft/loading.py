@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from robustft.config import Config
+from robustft.config import Config, section_in
 from robustft.errors import ConfigError, meant
 
 Tree = dict[str, Any]
@@ -197,9 +197,7 @@ def _explain(error: ValidationError) -> str:
 def _suggest(loc: tuple[int | str, ...]) -> str:
     section: Any = Config
     for part in loc[:-1]:
-        annotation = section.model_fields[part].annotation
-        kinds = [kind for kind in (annotation, *get_args(annotation)) if isinstance(kind, type)]
-        section = next((kind for kind in kinds if issubclass(kind, BaseModel)), None)
+        section = section_in(section.model_fields[part].annotation)
         if section is None:
             return ""
     return meant(loc[-1], section.model_fields) or f"; known here: {', '.join(section.model_fields)}"

@@ -89,7 +89,7 @@ async def read(job: Job) -> bool:
 
 
 def _refuse_unscorable(config: Config, examples: Sequence[Example]) -> None:
-    """Raises ConfigError where experts score options, and no row has any; of some rows only they abstain."""
+    """Raise ConfigError where experts score options, and no row has any; of some rows only they abstain."""
     scorers = [name for name in config.experts if name in SCORERS]
     if scorers and config.method not in {"none", "self-select"} and not any(example.options for example in examples):
         raise ConfigError(

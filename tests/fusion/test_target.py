@@ -66,13 +66,14 @@ def test_an_open_target_is_lowered_where_more_rows_teach_more() -> None:
     assert lowered.target == pytest.approx((10 * 0.96 + 90 * 0.8) / 100)
 
 
-@given(st.lists(st.floats(0.51, 1.0), min_size=1, max_size=40))
+@given(st.lists(st.floats(0.5, 1.0), min_size=1, max_size=40))
 def test_an_open_target_takes_no_fewer_than_teach_most_nor_than_the_default(sure: list[float]) -> None:
     p, label = two_options(sorted(sure, reverse=True)), np.zeros(len(sure), dtype=int)
     open_target = choose(p, label)
     taken = int(open_target.taken.sum())
-    assert taken == max(int(choose(p, label, 0.95).taken.sum()), 1 + int(effective_rows(p).argmax()))
-    assert open_target.confidence[open_target.taken].mean() >= open_target.target - 1e-9
+    worth = effective_rows(p)
+    assert taken == max(int(choose(p, label, 0.95).taken.sum()), 1 + int(worth.argmax()) if worth.any() else 0)
+    assert not taken or open_target.confidence[open_target.taken].mean() >= open_target.target - 1e-9
 
 
 def test_rows_that_are_wrong_in_a_quarter_count_a_quarter() -> None:

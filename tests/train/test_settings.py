@@ -6,6 +6,7 @@ import pytest
 
 from robustft.config import Config, TrainConfig
 from robustft.errors import ConfigError
+from robustft.evaluate.evaluate import base_model
 from robustft.loading import make_config
 from robustft.train import settings as module
 from robustft.train.settings import settled, world
@@ -27,6 +28,10 @@ def test_code_of_the_hub_is_run_where_somebody_said_so_of_this_model() -> None:
     other = {"model": "org/other", "trust_remote_code": True}
     assert settled(make_config({"train": other})).trust_remote_code
     assert not settled(make_config({})).trust_remote_code
+    # nor is another model trusted when it is evaluated, for the sake of the one that cleans
+    config = make_config({"llm": llm, "evaluate": {"path": "test.csv"}})
+    assert base_model(config, "org/own").trust_remote_code
+    assert not base_model(config, "org/other").trust_remote_code
 
 
 def test_train_with_braces_trains_with_the_defaults() -> None:

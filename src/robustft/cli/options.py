@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, get_args
+from typing import Annotated
 
 import typer
-from pydantic import BaseModel
 
-from robustft.config import Config
+from robustft.config import Config, Section, section_in
 from robustft.tasks.presets import PRESETS
 from robustft.template.start import KINDS
 
@@ -24,12 +23,11 @@ def presets(incomplete: str) -> list[str]:
     return [name for name in (*KINDS, *PRESETS) if name.startswith(incomplete)]
 
 
-def _keys_of(model: type[BaseModel], prefix: str) -> Iterator[str]:
+def _keys_of(model: type[Section], prefix: str) -> Iterator[str]:
     for name, field in model.model_fields.items():
         yield prefix + name
-        for kind in (field.annotation, *get_args(field.annotation)):
-            if isinstance(kind, type) and issubclass(kind, BaseModel):
-                yield from _keys_of(kind, f"{prefix}{name}.")
+        if (below := section_in(field.annotation)) is not None:
+            yield from _keys_of(below, f"{prefix}{name}.")
 
 
 ConfigFile = Annotated[Path, typer.Argument(metavar="CONFIG", help="A YAML file; `robustft init` writes one.")]

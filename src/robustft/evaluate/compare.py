@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import orjson
 
 from robustft import __version__
 from robustft.config import Arm, CompareConfig, Config, LLMConfig, TrainConfig
@@ -104,11 +101,9 @@ async def compare_arms(
 
 def study_key(examples: Sequence[Example], config: Config) -> str:
     """Return a digest of what is compared: the rows as given, and how the models are asked about which others."""
-    given = hashlib.sha256()
-    for example in examples:
-        given.update(orjson.dumps((example.id, example.response)))
+    given = [(example.id, example.response) for example in examples]
     asked = config.model_dump(mode="json", include={"task", "prompts", "evaluate", "compare"})
-    return fingerprint(given.hexdigest(), config.llm.model, asked)
+    return fingerprint(given, config.llm.model, asked)
 
 
 def _study(

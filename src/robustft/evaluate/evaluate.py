@@ -116,10 +116,10 @@ def base_model(config: Config, trained: str | None) -> LLMConfig:
     if trained is None:
         return config.llm
     if config.llm.backend != "local":
-        trusted = config.train is not None and config.train.trust_remote_code
-        return LLMConfig(model=trained, trust_remote_code=trusted)
+        return LLMConfig(model=trained, trust_remote_code=config.trusts(trained))
     # what cleans may have an adapter of its own, which isn't trained further
-    return config.llm.model_copy(update={"model": trained, "adapter": None})
+    before = {"model": trained, "adapter": None, "trust_remote_code": config.trusts(trained)}
+    return config.llm.model_copy(update=before)
 
 
 def with_adapter(base: LLMConfig, adapter: str) -> LLMConfig:

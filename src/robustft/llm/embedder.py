@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from robustft.config import Config, LLMConfig
+from robustft.config import POSTERIOR_ONLY, Config, LLMConfig
 from robustft.errors import ConfigError
 from robustft.llm.local.weights import quiet
 
@@ -53,8 +53,8 @@ def open_embedder(name: str, llm: LLMConfig) -> Embedder:
 
 def refuse_without_library(config: Config) -> None:
     """Raise ConfigError where an embedder's library is missing that the config needs, before anything is asked."""
-    embeds = {"probe", "tuned", "context", "review"}.intersection(config.experts)
-    if config.method == "paper" or (config.method == "posterior" and embeds) or config.evaluate is not None:
+    taught = config.method == "posterior" and POSTERIOR_ONLY.intersection(config.experts)
+    if config.method == "paper" or taught or config.evaluate is not None:
         for name in config.embedder:
             if name not in {"tfidf", "hidden"} and not name.startswith("openai:"):
                 _refuse_without_library(name)

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import get_args
 
 import yaml
-from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from robustft.config import Config
+from robustft.config import Config, Section, section_in
 
 
 def everything(preset: str | None = None) -> str:
@@ -17,29 +16,22 @@ def everything(preset: str | None = None) -> str:
     return "\n".join([*_section(Config, "", {"task": preset} if preset else {})]) + "\n"
 
 
-def _section(section: type[BaseModel], indent: str, chosen: dict[str, str]) -> Iterator[str]:
+def _section(section: type[Section], indent: str, chosen: dict[str, str]) -> Iterator[str]:
     for name, field in section.model_fields.items():
         yield from (f"{indent}# {line.strip()}" for line in str(field.description).splitlines())
-        kind = field.annotation
         if name in chosen:
             yield f"{indent}{name}: {chosen[name]}"
-        elif isinstance(kind, type) and issubclass(kind, BaseModel):
-            yield f"{indent}{name}:"
-            yield from _section(kind, indent + "  ", {})
-        else:
+        elif (below := section_in(field.annotation)) is None:
             yield f"{indent}{name}: {_default(field)}"
-            if (section_there := _section_or_nothing(kind)) is not None:
-                yield f"{indent}# {name}:"
-                yield from (f"{indent}# {line}" for line in _section(section_there, "  ", {}))
+        elif type(None) in get_args(field.annotation):  # a section that is off: its keys are there to be uncommented
+            yield f"{indent}{name}: null"
+            yield f"{indent}# {name}:"
+            yield from (f"{indent}# {line}" for line in _section(below, "  ", {}))
+        else:
+            yield f"{indent}{name}:"
+            yield from _section(below, indent + "  ", {})
         if not indent:
             yield ""
-
-
-def _section_or_nothing(kind: Any) -> type[BaseModel] | None:
-    """Return the section of a key that has one or none; what is in it is written as comments."""
-    if type(None) not in get_args(kind):
-        return None
-    return next((own for own in get_args(kind) if isinstance(own, type) and issubclass(own, BaseModel)), None)
 
 
 def _default(field: FieldInfo) -> str:

@@ -34,8 +34,7 @@ def settled(config: Config) -> TrainConfig:
     return given.model_copy(
         update={
             "model": model,
-            "trust_remote_code": given.trust_remote_code
-            or (config.llm.trust_remote_code and model == config.llm.model),
+            "trust_remote_code": config.trusts(model),
             "seed": config.seed if given.seed is None else given.seed,
         }
     )
